@@ -1,0 +1,297 @@
+//! One peer of the agent: is its path up, and if not, what is being done about it.
+//!
+//! A peer goes round in a circle: `Resting` while its path works or a pause runs, `Seeking` while the registry is being asked,
+//! `Punching` while packets go out. It leaves the circle for `Resting` the moment the arbiter says that the path works.
+//! It decides and remembers; the agent around it asks the registry and touches the device.
+
+use pinhole_sansio::{Deadline, Duration, Instant};
+use pinhole_traversal::punch::{Action, Punch, Role, Settings};
+use pinhole_wg::arbiter::{Advice, Arbiter, Path};
+use pinhole_wg::{Key, Peer};
+
+use core::net::SocketAddr;
+
+/// How long to rest after the n-th failed attempt. The first retries are quick, since a lost packet is the likeliest cause.
+/// From the fifth on the pause is longer than a NAT remembers an unanswered packet (30 s, `nf_conntrack_udp_timeout`), so
+/// that a poisoned mapping has time to go away.
+const PAUSES: [Duration; 7] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(35),
+    Duration::from_secs(35),
+    Duration::from_secs(60),
+];
+
+/// How long to rest after the n-th time that nobody knew where the peer is: it may come any moment, and asking costs one
+/// packet. Peers that stay away are asked for less and less.
+const ABSENCES: [(u32, Duration); 4] = [
+    (2, Duration::from_millis(400)),
+    (30, Duration::from_secs(2)),
+    (100, Duration::from_secs(10)),
+    (u32::MAX, Duration::from_secs(30)),
+];
+
+/// After a punch has worked, the side that knocked sends so many echoes, so far apart, until one is answered: the other side
+/// may not send before it has received, and a keepalive can get lost.
+const CONFIRMATIONS: u32 = 5;
+const CONFIRMATION_GAP: Duration = Duration::from_millis(100);
+
+/// The gap after the first knock: more than the round trip between any two homes of a continent.
+const FIRST_GAP: Duration = Duration::from_millis(200);
+
+/// Why a peer wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its pause is over.
+    Pause,
+    /// The punch has something to do.
+    Punch,
+    /// The peer is to be shown that the path is up.
+    Confirm,
+}
+
+/// What the agent has to do for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Ask the registry where it is.
+    Seek,
+    /// Send an opener to its endpoint.
+    Open { to: SocketAddr, ttl: u8 },
+    /// Give the device this endpoint, then send something through the session.
+    Probe { endpoint: Option<SocketAddr> },
+    /// Give the device this endpoint and start a handshake.
+    Handshake { endpoint: SocketAddr },
+    /// Tell that the path is up; `after` is the time since it was found missing.
+    Up { after: Option<Duration> },
+    /// Tell that the path is down.
+    Down,
+    /// Tell that an attempt failed and when the next one comes.
+    Failed { pause: Duration },
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing to do; if `until` is set, seek then.
+    Resting { until: Option<Instant> },
+    /// The registry has been asked.
+    Seeking,
+    /// Packets are going out to `endpoint`.
+    Punching { punch: Punch, endpoint: SocketAddr, role: Role, knocks: u32 },
+    /// The path is up and the peer is to learn it too.
+    Confirming { left: u32, next: Instant, rx_bytes: u64 },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Link {
+    arbiter: Arbiter,
+    state: State,
+    /// Did the path work when last looked at? `None` before the first look.
+    up: Option<bool>,
+    down_since: Option<Instant>,
+    /// Attempts that have failed in a row.
+    failed: u32,
+    /// Seeks in a row that found nobody.
+    absences: u32,
+    tasks: Vec<Task>,
+}
+
+impl Link {
+    pub(crate) fn new() -> Self {
+        Self {
+            arbiter: Arbiter::new(),
+            state: State::Resting { until: None },
+            up: None,
+            down_since: None,
+            failed: 0,
+            absences: 0,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Takes what the device says of the peer.
+    pub(crate) fn sample(&mut self, now: Instant, wall: Duration, peer: &Peer) {
+        if self.arbiter.sample(now, wall, peer) == Advice::Probe {
+            self.tasks.push(Task::Probe { endpoint: None });
+        }
+        let up = self.arbiter.path() == Path::Working;
+        match (self.up.replace(up), up) {
+            (Some(true), true) | (Some(false), false) => {}
+            (_, true) => self.came_up(now, peer.rx_bytes),
+            (was, false) => self.went_down(now, was.is_some()),
+        }
+        if up && self.proves_itself(peer.rx_bytes) {
+            self.state = State::Resting { until: None };
+        }
+    }
+
+    /// The registry says where the peer is; false if that is no news.
+    pub(crate) fn found(&mut self, now: Instant, endpoint: SocketAddr, role: Role, can_open: bool) -> bool {
+        if matches!(self.state, State::Punching { endpoint: at, role: as_, .. } if (at, as_) == (endpoint, role)) {
+            return false;
+        }
+        if self.arbiter.path() == Path::Working {
+            // The peer has lost its side of a path that looks whole from here: make it prove itself.
+            self.arbiter.doubt(now);
+        }
+        let settings = Settings { role, attempt: self.failed, can_open, first_gap: FIRST_GAP };
+        self.state = State::Punching { punch: Punch::new(now, settings), endpoint, role, knocks: 0 };
+        self.run(now);
+        true
+    }
+
+    /// The registry does not know where the peer is, or did not answer.
+    pub(crate) fn not_found(&mut self, now: Instant) {
+        if !matches!(self.state, State::Seeking) {
+            return;
+        }
+        self.absences += 1;
+        let pause =
+            ABSENCES.iter().find(|(times, _)| self.absences <= *times).map_or(Duration::ZERO, |(_, pause)| *pause);
+        self.rest(now, pause);
+    }
+
+    /// The registry can be asked again: end a pause.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        if let State::Resting { until: Some(until) } = &mut self.state {
+            *until = now;
+            self.run(now);
+        }
+    }
+
+    /// The network has changed: whatever is known of the path is worth nothing, so the registry is asked at once.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        (self.failed, self.absences) = (0, 0);
+        self.arbiter.doubt(now);
+        if !matches!(self.state, State::Seeking) {
+            self.seek();
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn run(&mut self, now: Instant) {
+        if matches!(self.state, State::Resting { until: Some(until) } if until <= now) {
+            self.seek();
+        }
+        if let State::Confirming { left, next, .. } = &mut self.state
+            && *next <= now
+        {
+            *next = now + CONFIRMATION_GAP;
+            *left -= 1;
+            if *left == 0 {
+                self.state = State::Resting { until: None };
+            }
+            self.tasks.push(Task::Probe { endpoint: None });
+        }
+        while let State::Punching { punch, endpoint, knocks, .. } = &mut self.state {
+            let endpoint = *endpoint;
+            let Some(action) = punch.poll_action(now) else { return };
+            match action {
+                Action::Open { ttl } => self.tasks.push(Task::Open { to: endpoint, ttl }),
+                Action::Knock => {
+                    *knocks += 1;
+                    let first = *knocks == 1;
+                    self.knock(endpoint, first);
+                }
+                Action::GiveUp => self.fail(now),
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll_task(&mut self) -> Option<Task> {
+        (!self.tasks.is_empty()).then(|| self.tasks.remove(0))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline<Why>> {
+        match &self.state {
+            State::Resting { until } => until.map(|at| Deadline::new(at, Why::Pause)),
+            State::Seeking => None,
+            State::Confirming { next, .. } => Some(Deadline::new(*next, Why::Confirm)),
+            State::Punching { punch, .. } => punch.poll_timeout().map(|d| d.map(|_| Why::Punch)),
+        }
+    }
+
+    /// Should the device be looked at often?
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.state, State::Punching { .. } | State::Confirming { .. })
+    }
+
+    /// Should it be looked at now and then?
+    pub(crate) fn is_live(&self) -> bool {
+        self.arbiter.is_suspicious() || self.arbiter.is_live()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up == Some(true)
+    }
+
+    /// A path that works needs nothing more, unless it has been called into doubt and there was no answer yet.
+    fn proves_itself(&self, rx_bytes: u64) -> bool {
+        match &self.state {
+            State::Resting { .. } => false,
+            State::Seeking | State::Punching { .. } => !self.arbiter.is_suspicious(),
+            State::Confirming { rx_bytes: before, .. } => rx_bytes > *before,
+        }
+    }
+
+    fn came_up(&mut self, now: Instant, rx_bytes: u64) {
+        (self.failed, self.absences) = (0, 0);
+        self.state = match self.state {
+            State::Punching { knocks: 1.., .. } => State::Confirming { left: CONFIRMATIONS, next: now, rx_bytes },
+            State::Punching { .. } | State::Resting { .. } | State::Seeking | State::Confirming { .. } => {
+                State::Resting { until: None }
+            }
+        };
+        let after = self.down_since.take().map(|since| now.since(since));
+        self.tasks.push(Task::Up { after });
+        self.run(now);
+    }
+
+    fn went_down(&mut self, now: Instant, was_up: bool) {
+        self.down_since = Some(now);
+        if was_up {
+            self.tasks.push(Task::Down);
+        }
+        if matches!(self.state, State::Resting { .. } | State::Confirming { .. }) {
+            self.seek();
+        }
+    }
+
+    fn seek(&mut self) {
+        self.state = State::Seeking;
+        self.tasks.push(Task::Seek);
+    }
+
+    /// Without a session a handshake is all there is to try. A session, even one that seems dead, is first asked for a sign
+    /// of life at the new endpoint: after a rebind that is all it takes, and nothing is thrown away.
+    fn knock(&mut self, endpoint: SocketAddr, first: bool) {
+        self.tasks.push(match (self.arbiter.path(), first) {
+            (Path::Absent, _) | (_, false) => Task::Handshake { endpoint },
+            (Path::Working, true) => Task::Probe { endpoint: None },
+            (Path::Dead, true) => Task::Probe { endpoint: Some(endpoint) },
+        });
+    }
+
+    fn fail(&mut self, now: Instant) {
+        let last = PAUSES.len() - 1;
+        let pause = PAUSES[(self.failed as usize).min(last)];
+        self.failed += 1;
+        self.rest(now, pause);
+    }
+
+    fn rest(&mut self, now: Instant, pause: Duration) {
+        self.state = State::Resting { until: Some(now + pause) };
+        self.tasks.push(Task::Failed { pause });
+    }
+}
+
+/// Who knocks when no registry has said so: the side with the smaller key, which both sides can tell.
+pub(crate) fn role_by_key(mine: &Key, theirs: &Key) -> Role {
+    if mine < theirs { Role::Initiator } else { Role::Opener }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What happens, for people and programs: the lines that `pinhole agent` and `pinhole registry` print, and with `--json` emit
+//! one object a line. Field names and the `event` tag are stable.
+
+use core::net::SocketAddr;
+
+use pinhole_wg::Key;
+use serde::{Serialize, Serializer};
+
+/// Something that a person watching would want to see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The way to the registry works.
+    RegistryUp,
+    /// The way to the registry does not work.
+    RegistryDown,
+    /// The registry sees this host at a new endpoint: the mapping as the outermost NAT gave it.
+    Observed {
+        /// Address and port on the outside.
+        endpoint: SocketAddr,
+    },
+    /// The registry is asked where a peer is.
+    Asked {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+    },
+    /// The registry, or a server like it, said where a peer is.
+    Answered {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Its endpoint as the registry sees it.
+        endpoint: SocketAddr,
+        /// Is the peer told of us at the same moment?
+        simultaneous: bool,
+        /// Is it we who knock?
+        initiate: bool,
+    },
+    /// Nobody knows where a peer is.
+    Absent {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+    },
+    /// A low-TTL packet left from the WireGuard port, to open our NAT.
+    Opener {
+        /// For which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where it was sent.
+        to: SocketAddr,
+        /// Its TTL.
+        ttl: u8,
+    },
+    /// A handshake was started.
+    Handshake {
+        /// With which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where it was sent.
+        endpoint: SocketAddr,
+    },
+    /// A sign of life was asked for through the tunnel.
+    Probe {
+        /// From which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+    },
+    /// The path to a peer works.
+    Up {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where the device sends to.
+        endpoint: Option<SocketAddr>,
+        /// Milliseconds since the path was found missing; none if it worked from the start.
+        after_ms: Option<u64>,
+    },
+    /// The path to a peer no longer works.
+    Down {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+    },
+    /// An attempt failed.
+    Failed {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Milliseconds until the next attempt.
+        pause_ms: u64,
+    },
+    /// A peer announced in the zone was added to the device.
+    Added {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// The prefixes it was given.
+        allowed_ips: Vec<String>,
+    },
+    /// A peer announced in the zone was not added.
+    Refused {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// What the policy has against it.
+        reason: String,
+    },
+    /// Registry: questions are answered here.
+    Listening {
+        /// Where.
+        address: SocketAddr,
+        /// Are only peers heard, through the tunnel?
+        tunnel: bool,
+    },
+    /// Registry: a peer has an endpoint that is new or has changed.
+    Peer {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Its endpoint as the device sees it.
+        endpoint: SocketAddr,
+    },
+    /// Registry: a peer is no longer there, or has no endpoint any more.
+    Gone {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+    },
+    /// Registry: two peers were told of each other at the same moment.
+    Introduced {
+        /// The one that asked.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// The one it asked for.
+        #[serde(serialize_with = "key")]
+        to: Key,
+    },
+    /// The WireGuard device could not be read or changed.
+    DeviceFailed {
+        /// Its name.
+        device: String,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// The WireGuard device can be read again.
+    DeviceBack {
+        /// Its name.
+        device: String,
+    },
+}
+
+fn key<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&key.to_base64())
+}

@@ -1,0 +1,11 @@
+//! Sockets, TUN, netlink and namespaces: every system call pinhole makes.
+
+pub mod dns;
+pub mod embedded;
+pub mod namespace;
+pub mod netlink;
+pub mod nft;
+pub mod raw;
+pub mod tun;
+pub mod udp;
+pub mod wireguard;

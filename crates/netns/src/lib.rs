@@ -1,0 +1,25 @@
+//! An Internet in a box: lowers a lab topology onto Linux network namespaces, with the kernel's own NAT and our own links.
+//!
+//! The model: each host and each home router is a namespace. A home's hosts hang on their router by veth pairs; every site
+//! hangs on the Internet by a TUN device whose other end is held by one thread of this process, which drives the
+//! [`Core`](pinhole_lab::Core) in real time. So packets are the kernel's, NAT is nf_tables, and delay, loss and the witness
+//! are ours: no `netem`, no bridge and no external program is needed. Everything dies with the [`Internet`], and with this
+//! process.
+//!
+//! Needs the privileges of [`pinhole_host::namespace::privilege::acquire`]. IPv4 only.
+
+mod build;
+mod engine;
+mod host;
+mod internet;
+mod nat;
+mod program;
+mod tun;
+
+pub use build::BuildError;
+pub use engine::Tap;
+pub use host::Host;
+pub use internet::Internet;
+pub use nat::Site;
+pub use program::Program;
+pub use rustix::process::Signal;

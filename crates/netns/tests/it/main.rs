@@ -1,0 +1,5 @@
+//! The Internet in a box, felt by sockets on its hosts.
+
+mod behaviour;
+mod lifetime;
+mod support;

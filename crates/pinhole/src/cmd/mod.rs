@@ -1,0 +1,9 @@
+//! One file per command: its arguments, and the call that does the work.
+
+pub mod agent;
+pub mod completions;
+pub mod demo;
+pub mod man;
+pub mod registry;
+pub mod up;
+pub mod wg;

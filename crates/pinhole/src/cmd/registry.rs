@@ -1,0 +1,68 @@
+//! `pinhole registry`: serve the peers of a device by DNS-SD.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use clap::error::ErrorKind;
+use ipnet::IpNet;
+
+use crate::config::{self, Itself, Listen, Zone};
+use crate::run::{self, Role};
+
+/// Serve the endpoints of a WireGuard device's peers by DNS-SD
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  pinhole registry --zone example.com. --device wg0
+  pinhole registry --zone example.com. --device wg0 --listen 0.0.0.0:53 --allow 198.51.100.0/24 --self
+  dig @10.0.0.254 _wireguard._udp.example.com. PTR
+
+It listens on the device's own tunnel addresses unless told otherwise, so that only peers can ask.
+Several zones: repeat --zone and --device in pairs.")]
+pub struct Args {
+    /// The zone to serve (repeat with --device for several)
+    #[arg(short, long, value_name = "ZONE", required = true)]
+    zone: Vec<String>,
+    /// The WireGuard device whose peers are in the zone
+    #[arg(short, long, value_name = "NAME", required = true)]
+    device: Vec<String>,
+    /// Listen here [default: the tunnel addresses of the devices, port 53] (may be repeated)
+    #[arg(short, long, value_name = "ADDRESS[:PORT]")]
+    listen: Vec<Listen>,
+    /// Who may ask from outside the tunnel [default: everyone, if --listen names an address] (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    allow: Vec<IpNet>,
+    /// Serve the registry as a peer too, at this endpoint or, without one, at the address that was asked
+    #[arg(long = "self", value_name = "ENDPOINT", num_args = 0..=1)]
+    itself: Option<Option<SocketAddr>>,
+    /// Its allowed-ips (may be repeated)
+    #[arg(long = "self-allowed-ips", value_name = "PREFIX", requires = "itself")]
+    allowed_ips: Vec<IpNet>,
+    /// Names of the zone's name servers [default: ns1 in the zone] (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    ns: Vec<String>,
+    /// Answers a second to one network outside the tunnel; 0 is unlimited
+    #[arg(long, value_name = "N", default_value_t = config::default_rate_limit())]
+    rate_limit: u32,
+    /// Print events as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Result<ExitCode> {
+    if args.zone.len() != args.device.len() {
+        let message =
+            format!("{} zones and {} devices: give one --device for each --zone\n", args.zone.len(), args.device.len());
+        clap::Error::raw(ErrorKind::WrongNumberOfValues, message).exit();
+    }
+    let itself = match args.itself {
+        None => Itself::Absent,
+        Some(endpoint) => Itself::Given { endpoint, allowed_ips: args.allowed_ips },
+    };
+    let zones = args.zone.into_iter().zip(args.device);
+    let zone = zones.map(|(name, device)| Zone { name, device, itself: itself.clone(), ns: args.ns.clone() }).collect();
+    let registry = config::Registry { listen: args.listen, allow: args.allow, rate_limit: args.rate_limit, zone };
+    run::until_stopped(vec![Role::Registry(registry)], args.json)
+}

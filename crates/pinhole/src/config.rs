@@ -1,0 +1,190 @@
+//! `pinhole.toml`: any number of roles in one file.
+//!
+//! Every key has a default that is safe, an unknown key is an error that names its line, and the commented sample in the
+//! repository's root is parsed by a test.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// Where the file is looked for when `-c` is not given.
+pub const DEFAULT_PATH: &str = "/etc/pinhole/pinhole.toml";
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// WireGuard devices that pinhole brings up.
+    #[serde(default)]
+    pub wireguard: Vec<WireGuard>,
+    /// The DNS-SD registry.
+    pub registry: Option<Registry>,
+    /// Endpoint agents, one per device.
+    #[serde(default)]
+    pub agent: Vec<Agent>,
+}
+
+/// A device to bring up from a wg-quick file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireGuard {
+    /// The wg-quick file; the device is named after it.
+    pub config: PathBuf,
+    /// Use the embedded device even if the kernel has WireGuard.
+    #[serde(default)]
+    pub userspace: bool,
+}
+
+/// The registry's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Addresses to listen on. Empty: the tunnel addresses of the zones' devices.
+    #[serde(default)]
+    pub listen: Vec<Listen>,
+    /// Who may ask, by address, besides those who ask through the tunnel. Empty: no one if it listens on tunnel addresses
+    /// only, everyone if other addresses are listed.
+    #[serde(default)]
+    pub allow: Vec<IpNet>,
+    /// Answers a second to one unverified network (/24, /56); 0: unlimited.
+    #[serde(default = "default_rate_limit")]
+    pub rate_limit: u32,
+    /// The zones.
+    pub zone: Vec<Zone>,
+}
+
+/// The default of [`Registry::rate_limit`].
+pub fn default_rate_limit() -> u32 {
+    pinhole_dns::policy::RateLimit::default().per_second
+}
+
+/// An address with or without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listen(pub SocketAddr);
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_dns_address(&text).map(Self)
+    }
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_dns_address(text).map(Self)
+    }
+}
+
+/// Reads `ADDRESS` or `ADDRESS:PORT`, with port 53 where none is given.
+pub fn parse_dns_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let with_port = text.parse().ok();
+    let address = with_port.or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
+    address.ok_or_else(|| format!("`{text}` is not an address: expected 10.0.0.254, 10.0.0.254:53 or [fd00::1]:53"))
+}
+
+/// One zone and the device whose peers are in it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// Its name, such as `example.com.`
+    pub name: String,
+    /// The WireGuard device.
+    pub device: String,
+    /// Serve the registry itself as a peer too.
+    #[serde(default, rename = "self")]
+    pub itself: Itself,
+    /// Names of the zone's name servers, for delegation. Empty: `ns1.<zone>`.
+    #[serde(default)]
+    pub ns: Vec<String>,
+}
+
+/// The registry's own record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Itself {
+    /// Not served, or served with the address that the question came to and the device's port.
+    Flag(bool),
+    /// Served with what is given here.
+    Given {
+        /// Where the registry's WireGuard is reached; without it as above.
+        endpoint: Option<SocketAddr>,
+        /// Its allowed-ips.
+        #[serde(default)]
+        allowed_ips: Vec<IpNet>,
+    },
+    /// Not served.
+    #[default]
+    #[serde(skip)]
+    Absent,
+}
+
+/// An agent's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// The WireGuard device whose peers it keeps connected.
+    pub device: String,
+    /// The zone that holds them.
+    pub zone: String,
+    /// The DNS server: the registry's tunnel address, a wgsd or a resolver.
+    pub server: Listen,
+    /// Prefixes within which peers that the zone announces are added. Empty: none are.
+    #[serde(default)]
+    pub accept: Vec<IpNet>,
+    /// Keepalive for peers that have none, in seconds; 0: leave them.
+    #[serde(default = "default_keepalive")]
+    pub keepalive: u16,
+}
+
+/// The default of [`Agent::keepalive`].
+pub fn default_keepalive() -> u16 {
+    pinhole_agent::endpoint::KEEPALIVE
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// One that names the file, the line and what was expected.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// One that names the line and what was expected.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.wireguard.is_empty() && self.registry.is_none() && self.agent.is_empty() {
+            bail!("it names no role: add [[wireguard]], [registry] or [[agent]] (see pinhole.sample.toml)");
+        }
+        if self.registry.as_ref().is_some_and(|registry| registry.zone.is_empty()) {
+            bail!("[registry] has no zone: add [[registry.zone]] with name and device");
+        }
+        let mut devices: Vec<&str> = self.agent.iter().map(|agent| agent.device.as_str()).collect();
+        devices.sort_unstable();
+        if let Some(pair) = devices.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("two [[agent]] entries name the device {}: one agent minds one device", pair[0]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

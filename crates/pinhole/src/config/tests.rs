@@ -1,0 +1,54 @@
+use super::*;
+
+#[test]
+fn the_sample_is_a_valid_configuration_with_every_role() {
+    let config = Config::parse(include_str!("../../../../pinhole.sample.toml")).expect("the sample parses");
+    assert!(!config.wireguard.is_empty() && config.registry.is_some() && !config.agent.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (text, expected) in [
+        ("", "names no role"),
+        ("[registry]\nzone = []", "has no zone"),
+        ("[registry]\n", "missing field `zone`"),
+        ("[[agent]]\ndevice='wg0'\nzone='z.'\nserver='10.0.0.1'\ncolour='red'", "unknown field `colour`"),
+        ("[[agent]]\ndevice='wg0'\nzone='z.'\nserver='nonsense'", "`nonsense` is not an address"),
+        (
+            "[[agent]]\ndevice='a'\nzone='z.'\nserver='10.0.0.1'\n[[agent]]\ndevice='a'\nzone='y.'\nserver='10.0.0.1'",
+            "two [[agent]]",
+        ),
+        ("nonsense", "line 1"),
+    ] {
+        let error = format!("{:#}", Config::parse(text).expect_err(text));
+        assert!(error.contains(expected), "{text:?} gave {error:?}");
+    }
+}
+
+#[test]
+fn self_is_a_flag_or_a_table() {
+    let zone = |value: &str| {
+        let text = format!("[registry]\n[[registry.zone]]\nname='z.'\ndevice='wg0'\nself={value}");
+        Config::parse(&text).expect("valid").registry.expect("a registry").zone.remove(0).itself
+    };
+    assert_eq!(zone("true"), Itself::Flag(true));
+    let given = zone("{ endpoint = '192.0.2.1:51820', allowed_ips = ['10.0.0.254/32'] }");
+    let expected = Itself::Given {
+        endpoint: Some("192.0.2.1:51820".parse().expect("an endpoint")),
+        allowed_ips: vec!["10.0.0.254/32".parse().expect("a prefix")],
+    };
+    assert_eq!(given, expected);
+}
+
+#[test]
+fn a_dns_address_has_port_53_unless_it_says_otherwise() {
+    for (text, expected) in [
+        ("10.0.0.254", "10.0.0.254:53"),
+        ("10.0.0.254:5353", "10.0.0.254:5353"),
+        ("fd00::1", "[fd00::1]:53"),
+        ("[fd00::1]", "[fd00::1]:53"),
+        ("[fd00::1]:5353", "[fd00::1]:5353"),
+    ] {
+        assert_eq!(parse_dns_address(text).map(|address| address.to_string()), Ok(expected.to_owned()));
+    }
+}

@@ -1,0 +1,170 @@
+//! Runs roles side by side until a signal, replaces them on reload, and stops them in reverse order.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet};
+
+use super::report::Report;
+use super::signals::{Request, Signals};
+use super::{agent, registry, wireguard};
+use crate::config::{self, Config};
+
+/// A role gets this long to undo what it changed.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a role has ended by itself.
+const ROLE_CHECK: Duration = Duration::from_millis(200);
+
+/// Something that runs until it is stopped. Equal roles need no restart on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A device from a wg-quick file.
+    WireGuard(config::WireGuard),
+    /// The DNS-SD registry.
+    Registry(config::Registry),
+    /// An endpoint agent.
+    Agent(config::Agent),
+}
+
+impl Role {
+    fn name(&self) -> String {
+        match self {
+            Self::WireGuard(wireguard) => format!("the device of {}", wireguard.config.display()),
+            Self::Registry(_) => "the registry".to_owned(),
+            Self::Agent(agent) => format!("the agent of {}", agent.device),
+        }
+    }
+}
+
+/// Devices first, since the others use them.
+fn roles(config: Config) -> Vec<Role> {
+    let devices = config.wireguard.into_iter().map(Role::WireGuard);
+    let registry = config.registry.into_iter().map(Role::Registry);
+    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent)).collect()
+}
+
+/// Runs roles until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The first role that fails, after the others have been stopped.
+pub fn until_stopped(roles: Vec<Role>, json: bool) -> Result<ExitCode> {
+    run(roles, None, json)
+}
+
+/// Runs the roles of a configuration; SIGHUP reads `path` again.
+///
+/// # Errors
+/// The first role that fails, after the others have been stopped.
+pub fn configuration(config: Config, path: PathBuf, json: bool) -> Result<ExitCode> {
+    run(roles(config), Some(path), json)
+}
+
+fn run(roles: Vec<Role>, path: Option<PathBuf>, json: bool) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut signals = Signals::new()?;
+        let mut supervisor = Supervisor { running: Vec::new(), json };
+        let result = supervisor.run(roles, path, &mut signals).await;
+        supervisor.stop_all().await;
+        result.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+struct Supervisor {
+    running: Vec<Running>,
+    json: bool,
+}
+
+struct Running {
+    role: Role,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Supervisor {
+    async fn run(&mut self, roles: Vec<Role>, path: Option<PathBuf>, signals: &mut Signals) -> Result<()> {
+        self.start(roles).await?;
+        loop {
+            tokio::select! {
+                request = signals.next() => match (request, &path) {
+                    (Request::Stop, _) => return Ok(()),
+                    (Request::Reload, Some(path)) => self.reload(path.clone()).await?,
+                    (Request::Reload, None) => tracing::warn!("nothing to reload: there is no configuration file"),
+                },
+                () = tokio::time::sleep(ROLE_CHECK) => self.fail_if_one_ended().await?,
+            }
+        }
+    }
+
+    async fn start(&mut self, roles: Vec<Role>) -> Result<()> {
+        for role in roles {
+            let (stop, stopped) = watch::channel(false);
+            let (ready, mut is_ready) = watch::channel(false);
+            let task = tokio::task::spawn_local(start(role.clone(), self.json, ready, stopped));
+            self.running.push(Running { role, stop, task });
+            // The next role may need this one. A role that fails drops its end.
+            let _ = is_ready.wait_for(|&ready| ready).await;
+            self.fail_if_one_ended().await?;
+        }
+        Ok(())
+    }
+
+    /// A configuration that cannot be read changes nothing.
+    async fn reload(&mut self, path: PathBuf) -> Result<()> {
+        let wanted = match Config::read(&path) {
+            Ok(config) => roles(config),
+            Err(error) => {
+                tracing::error!("everything stays as it was: {error:#}");
+                return Ok(());
+            }
+        };
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.running).into_iter().partition(|running| wanted.contains(&running.role));
+        self.running = kept;
+        for running in ended.into_iter().rev() {
+            end(running).await;
+        }
+        let new = wanted.into_iter().filter(|role| !self.running.iter().any(|running| running.role == *role));
+        self.start(new.collect()).await
+    }
+
+    async fn fail_if_one_ended(&mut self) -> Result<()> {
+        let Some(at) = self.running.iter().position(|running| running.task.is_finished()) else { return Ok(()) };
+        let ended = self.running.remove(at);
+        match ended.task.await {
+            Ok(Ok(())) => bail!("{} ended", ended.role.name()),
+            Ok(Err(error)) => Err(error),
+            Err(panic) => bail!("{} failed: {panic}; this is a bug, please report it", ended.role.name()),
+        }
+    }
+
+    async fn stop_all(&mut self) {
+        while let Some(running) = self.running.pop() {
+            end(running).await;
+        }
+    }
+}
+
+async fn start(role: Role, json: bool, ready: watch::Sender<bool>, stop: watch::Receiver<bool>) -> Result<()> {
+    match role {
+        Role::WireGuard(settings) => wireguard::run(settings, ready, stop).await,
+        Role::Registry(settings) => registry::run(settings, Report::new("registry", json), ready, stop).await,
+        Role::Agent(settings) => agent::run(settings, Report::new("agent", json), ready, stop).await,
+    }
+}
+
+async fn end(running: Running) {
+    let Running { role, stop, task } = running;
+    let _ = stop.send(true);
+    match tokio::time::timeout(STOP_WITHIN, task).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::error!("{}: {error:#}", role.name()),
+        Ok(Err(panic)) => tracing::error!("{} failed while stopping: {panic}", role.name()),
+        Err(_) => tracing::error!("{} did not stop within {} s", role.name(), STOP_WITHIN.as_secs()),
+    }
+}

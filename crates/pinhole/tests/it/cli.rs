@@ -1,0 +1,119 @@
+//! What goes wrong is said in a line that names the thing and what to do, with the right exit code, and changes nothing.
+
+use std::process::Command;
+
+use crate::support::pinhole::{BINARY, Ended, Pinhole, run};
+use crate::support::plan::{self, DEVICE, ZONE};
+use crate::support::ready::ready;
+use crate::support::until;
+use crate::support::world::{Setup, World};
+
+/// Runs pinhole and holds its end against what is expected: exit code and a part of standard error.
+fn check(args: &[&str], code: i32, expected: &str) {
+    let Ended { code: ended, stderr, .. } = run(Command::new(BINARY).args(args));
+    assert_eq!(ended, Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(expected), "{args:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_failure_with_1() {
+    check(&["agent"], 2, "--device");
+    check(&["registry", "--zone", "a.", "--zone", "b.", "--device", "wg0"], 2, "one --device for each --zone");
+    check(&["agent", "--device", "wg0", "--zone", "z.", "--server", "nonsense"], 2, "`nonsense` is not an address");
+    check(&["up", "--config", "/nowhere/pinhole.toml"], 1, "cannot read the configuration /nowhere/pinhole.toml");
+    check(&["agent", "--device", "nosuch0", "--zone", "z.", "--server", "10.0.0.1"], 1, "no WireGuard device nosuch0");
+    check(&["registry", "--zone", "z.", "--device", "nosuch0"], 1, "no WireGuard device nosuch0");
+    check(&["agent", "--device", "a-name-that-is-too-long", "--zone", "z.", "--server", "10.0.0.1"], 1, "name");
+    check(&["wg", "up", "/nowhere/wg9.conf"], 1, "/nowhere/wg9.conf");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_refused_with_its_line() {
+    let path = std::env::temp_dir().join(format!("pinhole-test-{}.toml", std::process::id()));
+    let check = |text: &str, code, expected: &str| {
+        std::fs::write(&path, text).expect("a file");
+        check(&["up", "--check", "--config", &path.display().to_string()], code, expected);
+    };
+    check("[[agent]]\ndevice = 'wg0'\nzone = 'z.'\nserver = 'x'\n", 1, "line 4");
+    check("[registry]\ncolour = 'red'\n", 1, "unknown field `colour`");
+    check("", 1, "names no role");
+    check(include_str!("../../../../pinhole.sample.toml"), 0, "");
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let world = World::with_registry(Setup::default());
+    let hub = world.host("hub");
+    let ended = run(hub.command(BINARY).args(["registry", "--zone", ZONE, "--device", DEVICE]));
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("10.77.0.254:53") && ended.stderr.contains("another program has the port"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn an_agent_without_raw_sockets_says_so_in_a_line() {
+    if !ready(&["wireguard-go", "setpriv"]) {
+        return;
+    }
+    let world = World::with_registry(Setup::default());
+    let server = plan::tunnel("hub").to_string();
+    let mut command = world.host("alice").command("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", BINARY, "agent", "--device", DEVICE, "--zone", ZONE]);
+    let mut agent = Pinhole::spawn("alice", command.args(["--server", &server, "--json"]));
+    let words = until("a word about openers", || Some(agent.stderr()).filter(|words| words.contains("CAP_NET_RAW")));
+    assert_eq!(words.lines().count(), 1, "{words}");
+}
+
+#[test]
+fn an_agent_goes_on_until_the_registry_is_there() {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::bare(Setup::default());
+    world.start_agent("alice");
+    let agent = world.agent("alice");
+    agent.wait_for("a way to the hub", |event| event["event"] == "registry_up");
+    agent.wait_for("a failed attempt", |event| event["event"] == "failed");
+    world.start_registry(&[]);
+    world.start_agent("bob");
+    world.agent("alice").wait_for("the path", |event| event["event"] == "up");
+}
+
+#[test]
+fn up_runs_a_registry_reloads_its_file_and_survives_a_bad_one() {
+    if !ready(&["wireguard-go", "dig"]) {
+        return;
+    }
+    let world = World::bare(Setup::default());
+    let hub = world.host("hub");
+    let write = |zones: &[&str]| {
+        let zones = zones.iter().map(|zone| format!("[[registry.zone]]\nname = '{zone}'\ndevice = '{DEVICE}'\n"));
+        let text = format!("[registry]\n{}", zones.collect::<String>());
+        std::fs::write(hub.path("/run/pinhole.toml"), text).expect("a writable /run");
+    };
+    let answers = |zone: &str| {
+        let ended = run(hub.command("dig").args(["+short", "+tries=1", "+time=1", "@10.77.0.254", zone, "SOA"]));
+        ended.stdout.contains("postmaster").then_some(())
+    };
+    write(&["first.example."]);
+    let up = Pinhole::start(hub, &["up", "--json", "-c", "/run/pinhole.toml"]);
+    until("the first zone", || answers("first.example."));
+    assert_eq!(answers("second.example."), None);
+    write(&["first.example.", "second.example."]);
+    up.signal(pinhole_netns::Signal::HUP);
+    until("the second zone", || answers("second.example."));
+    std::fs::write(hub.path("/run/pinhole.toml"), "nonsense").expect("a writable /run");
+    up.signal(pinhole_netns::Signal::HUP);
+    until("the zones as they were", || answers("second.example."));
+    let (status, words) = up.terminate();
+    assert!(status.success(), "{words}");
+    assert!(words.contains("everything stays as it was"), "{words}");
+}

@@ -1,0 +1,107 @@
+//! Two peers behind NATs connect directly.
+
+use pinhole_lab::Nat;
+
+use crate::support::device::Kind;
+use crate::support::plan::{self, ALICE, BOB, PORT};
+use crate::support::ready::ready;
+use crate::support::traffic::{Stream, first_echo};
+use crate::support::until;
+use crate::support::witness::{Witness, counted};
+use crate::support::world::{Setup, World};
+
+/// Both agents up to the first tunnel data on the direct path, at 20 ms links.
+const DIRECT_WITHIN_MS: u128 = 2_000;
+
+/// Connects, sends a stream each way, and looks from outside whether it went where it should.
+fn check(setup: Setup) {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::with_registry(setup);
+    let mut witness = Witness::new(&world.internet);
+    let begin = world.start_agents();
+    let direct = witness.first_direct(begin);
+    let (alice, bob) = (world.host("alice"), world.host("bob"));
+    let echo = first_echo(alice, bob, plan::tunnel("bob"), begin);
+    println!("measured: {setup:?}: direct after {direct:?}, first echo after {echo:?}");
+    assert!(direct.as_millis() < DIRECT_WITHIN_MS, "direct after {direct:?}");
+
+    let streams = [("alice", "bob"), ("bob", "alice")]
+        .map(|(from, to)| Stream::start(world.host(from), world.host(to), plan::tunnel(to)));
+    streams[1].go_on(100);
+    let arrived = streams.map(|stream| stream.finish().arrived());
+    assert!(arrived.iter().all(|&count| count as f64 > 100.0 * (1.0 - 3.0 * setup.loss) - 1.0), "{arrived:?}");
+    for (from, to, count) in [(ALICE, BOB, arrived[0]), (BOB, ALICE, arrived[1])] {
+        assert!(witness.datagrams(from, to) >= count, "the core has seen every datagram go from NAT to NAT");
+    }
+    assert_eq!(witness.relayed(), 0, "nothing goes through the public host");
+    let (at_alice, at_bob) = ((ALICE, PORT).into(), (BOB, PORT).into());
+    assert_eq!(witness.direct_pairs(), [(at_alice, at_bob), (at_bob, at_alice)].into(), "one path, ports kept");
+    for (name, peer, mapped) in [("alice", BOB, at_alice), ("bob", ALICE, at_bob)] {
+        let (out, back, endpoint) = counted(&mut world.internet, name, peer.into());
+        assert!(out >= 100 && back >= 80 && endpoint == mapped, "{name}'s NAT: {out} out, {back} in, as {endpoint}");
+    }
+}
+
+#[test]
+fn wireguard_go_on_all_hosts_connects_directly() {
+    check(Setup::default());
+}
+
+#[test]
+fn pinholes_own_devices_connect_directly() {
+    check(Setup { wireguard: [Kind::Embedded; 3], ..Setup::default() });
+}
+
+#[test]
+fn pinholes_own_device_connects_with_wireguard_go() {
+    check(Setup { wireguard: [Kind::Go, Kind::Embedded, Kind::Go], ..Setup::default() });
+}
+
+#[test]
+fn nats_that_unexpected_packets_poison_are_not_poisoned() {
+    check(Setup { nats: [Nat::POISONABLE; 2], ..Setup::default() });
+}
+
+#[test]
+fn loss_on_every_link_costs_time_and_not_the_path() {
+    check(Setup { wireguard: [Kind::Embedded; 3], loss: 0.05, seed: 7, ..Setup::default() });
+}
+
+/// What the ordering of the punch is for: without it, this is what the same NAT does.
+#[test]
+fn a_packet_that_comes_too_early_poisons_such_a_nat() {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    for (nat, poisoned) in [(Nat::POISONABLE, true), (Nat::CONE, false)] {
+        let mut world = World::bare(Setup { nats: [nat; 2], ..Setup::default() });
+        // Alice, at her WireGuard port's neighbour, is called by bob before she has called him.
+        let socket = |host: &str| {
+            let bind = || std::net::UdpSocket::bind(("0.0.0.0", 4_000));
+            world.host(host).run(bind).expect("a thread").expect("a socket")
+        };
+        let (alice, bob) = (socket("alice"), socket("bob"));
+        let mut witness = Witness::new(&world.internet);
+        bob.send_to(b"too early", (ALICE, 4_000)).expect("it leaves");
+        until("bob's packet behind the core", || {
+            witness.look();
+            witness.seen.iter().find(|seen| seen.flow.dst == (ALICE, 4_000).into()).map(|seen| seen.at)
+        });
+        // It has passed the core, and needs the 20 ms of alice's link.
+        until("the packet at alice's NAT, or its refusal", || {
+            let entries = world.internet.site("alice").conntrack().expect("ctnetlink");
+            let came = entries.iter().any(|entry| entry.original.source == (BOB, 4_000).into());
+            witness.look();
+            let later = witness.seen.first().is_some_and(|seen| witness.when(seen).elapsed().as_millis() > 100);
+            (came || later).then_some(())
+        });
+        alice.send_to(b"hello", (BOB, 4_000)).expect("it leaves");
+        let source = until("alice's packet at the core", || {
+            witness.look();
+            witness.seen.iter().find(|seen| seen.flow.dst == (BOB, 4_000).into()).map(|seen| seen.flow.src)
+        });
+        assert_eq!(source.port() != 4_000, poisoned, "{nat:?} gave alice {source}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The real binary on real hosts: namespaces, kernel NAT, our own links; see `support`.
+
+mod cli;
+mod connect;
+mod dns;
+mod recover;
+mod restore;
+mod servers;
+mod support;

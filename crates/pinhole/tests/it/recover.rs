@@ -1,0 +1,129 @@
+//! What happens to a tunnel that stands: NATs restart, addresses change, the registry and the agents come and go.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::support::device::Kind;
+use crate::support::plan;
+use crate::support::ready::ready;
+use crate::support::traffic::{Stream, first_echo};
+use crate::support::world::{Setup, World};
+
+/// Traffic has to flow again within this after a NAT or an address has changed.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Datagrams that are sent before and after what a test does to the tunnel.
+const MANY: usize = 200;
+
+fn setup(kind: Kind) -> Setup {
+    Setup { wireguard: [kind; 3], ..Setup::default() }
+}
+
+/// A stream from alice to bob.
+fn stream(world: &World) -> Stream {
+    Stream::start(world.host("alice"), world.host("bob"), plan::tunnel("bob"))
+}
+
+/// Does `harm` to a connected world in the middle of a stream, and measures until datagrams arrive again.
+fn check_recovery(kind: Kind, harm: impl FnOnce(&mut World)) {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::connected(setup(kind));
+    let stream = stream(&world);
+    stream.go_on(MANY);
+    let moment = Instant::now();
+    harm(&mut world);
+    let harmed = Instant::now();
+    let resumed = stream.resumed_after(harmed);
+    println!("measured: {kind:?}: traffic again {resumed:?} after the change ({:?} to make it)", harmed - moment);
+    assert!(resumed < RECOVERED_WITHIN, "traffic again only after {resumed:?}");
+    stream.go_on(MANY);
+    let log = stream.finish();
+    let tail = &log.packets[log.packets.len() - MANY / 2..];
+    assert!(tail.iter().all(|(_, arrived)| arrived.is_some()), "the path is whole again");
+    first_echo(world.host("bob"), world.host("alice"), plan::tunnel("alice"), harmed);
+}
+
+fn restart_nat(home: &'static str) -> impl FnOnce(&mut World) {
+    move |world| world.internet.site(home).restart_nat().expect("the NAT restarts")
+}
+
+#[test]
+fn the_senders_nat_restarts_with_new_ports() {
+    check_recovery(Kind::Embedded, restart_nat("alice"));
+}
+
+#[test]
+fn the_receivers_nat_restarts_with_new_ports() {
+    check_recovery(Kind::Embedded, restart_nat("bob"));
+}
+
+#[test]
+fn a_nat_restarts_before_wireguard_go() {
+    check_recovery(Kind::Go, restart_nat("bob"));
+}
+
+#[test]
+fn a_home_gets_another_public_address() {
+    check_recovery(Kind::Embedded, |world| {
+        let address = Ipv4Addr::new(198, 51, 100, 77);
+        world.internet.site("alice").readdress(address).expect("another address");
+    });
+}
+
+/// Runs a stream, does `act` in its middle, and wants every datagram to arrive.
+fn check_nothing_is_lost(kind: Kind, act: impl FnOnce(&mut World, &Stream)) {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::connected(setup(kind));
+    let stream = stream(&world);
+    stream.go_on(MANY);
+    act(&mut world, &stream);
+    stream.go_on(MANY);
+    let log = stream.finish();
+    assert_eq!(log.lost(), Vec::<usize>::new(), "of {} datagrams", log.packets.len());
+}
+
+#[test]
+fn an_agent_that_is_killed_and_started_again_loses_nothing() {
+    for kind in [Kind::Embedded, Kind::Go] {
+        check_nothing_is_lost(kind, |world, stream| {
+            for name in ["alice", "bob"] {
+                world.agents.remove(name).expect("it runs").kill();
+                stream.go_on(MANY / 4);
+                world.start_agent(name);
+                world.agent(name).wait_for("the path", |event| event["event"] == "up");
+            }
+            stream.go_on(2 * MANY);
+        });
+    }
+}
+
+#[test]
+fn an_agent_that_is_stopped_and_started_again_loses_nothing() {
+    check_nothing_is_lost(Kind::Go, |world, stream| {
+        for name in ["alice", "bob"] {
+            let (status, words) = world.agents.remove(name).expect("it runs").terminate();
+            assert!(status.success(), "{words}");
+            stream.go_on(MANY / 4);
+            world.start_agent(name);
+            world.agent(name).wait_for("the path", |event| event["event"] == "up");
+        }
+    });
+}
+
+#[test]
+fn a_dead_registry_takes_nothing_away_and_heals_later_when_it_is_back() {
+    check_nothing_is_lost(Kind::Embedded, |world, stream| {
+        world.registry.take().expect("it runs").kill();
+        stream.go_on(2 * MANY);
+        world.start_registry(&[]);
+    });
+    check_recovery(Kind::Embedded, |world| {
+        world.registry.take().expect("it runs").kill();
+        world.internet.site("bob").restart_nat().expect("the NAT restarts");
+        world.start_registry(&[]);
+    });
+}
