@@ -99,7 +99,7 @@ fn build_host(site: usize, router: &Router, home: &Home, number: usize, name: &s
     let fail = |what| move |source| part(name, what, source);
     let namespace = Namespace::create(name).map_err(fail("making its namespace"))?;
     let inside = home.address(number);
-    let cable = format!("lan{number}");
+    let cable = cable(number);
     let plug = || -> Result<(), netlink::Error> {
         let mut socket = route::open()?;
         link::add_veth(&mut socket, &cable, LAN, Some(namespace.net()))?;
@@ -117,6 +117,11 @@ fn build_host(site: usize, router: &Router, home: &Home, number: usize, name: &s
     let host = Host::new(namespace, LAN, address, Some(home.gateway()), site);
     host.configure(1500).map_err(fail("giving it its address"))?;
     Ok(host)
+}
+
+/// The router's end of the cable to the host with this number in its home.
+pub(crate) fn cable(number: usize) -> String {
+    format!("lan{number}")
 }
 
 fn part(name: &str, what: &'static str, source: io::Error) -> BuildError {

@@ -89,6 +89,20 @@ impl Host {
         })
     }
 
+    /// Sends what is for `new`, and no longer what is for `old`, over one of its interfaces.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn reroute(&self, interface: &str, old: Ipv4Net, new: Ipv4Net) -> io::Result<()> {
+        let inside = || {
+            let mut socket = route::open()?;
+            let index = link::find(&mut socket, interface)?.index;
+            table::delete(&mut socket, &table::Route::to(IpNet::V4(old), index))?;
+            table::add(&mut socket, &table::Route::to(IpNet::V4(new), index))
+        };
+        self.namespace.run(inside)?.map_err(|error: pinhole_host::netlink::Error| self.failed(&error))
+    }
+
     /// Sets everything up: mtu, address, up, default route.
     pub(crate) fn configure(&self, mtu: u16) -> io::Result<()> {
         self.configured(|socket, index| {
@@ -97,6 +111,11 @@ impl Host {
             address::add(socket, index, IpNet::V4(self.address))?;
             self.add_default_route(socket, index)
         })
+    }
+
+    /// Its address with the length of its network's prefix.
+    pub(crate) fn network(&self) -> Ipv4Net {
+        self.address
     }
 
     pub(crate) fn site(&self) -> usize {
@@ -122,6 +141,10 @@ impl Host {
             let index = link::find(&mut socket, self.interface)?.index;
             work(&mut socket, index)
         };
-        self.namespace.run(inside)?.map_err(|error| io::Error::other(format!("{}: {error}", self.name())))
+        self.namespace.run(inside)?.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &pinhole_host::netlink::Error) -> io::Error {
+        io::Error::other(format!("{}: {error}", self.name()))
     }
 }

@@ -4,12 +4,13 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use ipnet::Ipv4Net;
 use pinhole_lab::{Ledger, Port, Topology};
 
 use crate::build::{self, BuildError};
 use crate::engine::{Engine, Tap};
 use crate::host::Host;
-use crate::nat::{Outside, Router, Site};
+use crate::nat::{Outside, Router, Site, single};
 
 /// Hosts, routers and the Internet between them; all ends when it is dropped.
 #[derive(Debug)]
@@ -74,6 +75,26 @@ impl Internet {
             }
         };
         Site { engine: &self.engine, port: *port, public, outside }
+    }
+
+    /// Gives the host `name` of a home another address in its network, as its DHCP server might. The router knows where it
+    /// is, as a switch would tell it; the router's mappings for the old address stay.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    ///
+    /// # Panics
+    /// If no home has such a host.
+    pub fn readdress_in_home(&mut self, name: &str, address: Ipv4Addr) -> io::Result<()> {
+        let at = self.hosts.iter().position(|host| host.name() == name);
+        let at = at.unwrap_or_else(|| panic!("the topology has no host {name}"));
+        let number = self.hosts[..at].iter().filter(|host| host.site() == self.hosts[at].site()).count();
+        let host = &mut self.hosts[at];
+        let router = self.sites[host.site()].router.as_ref();
+        let router = router.unwrap_or_else(|| panic!("{name} is not in a home"));
+        let (old, new) = (host.network(), Ipv4Net::new_assert(address, host.network().prefix_len()));
+        router.host.reroute(&build::cable(number), single(old.addr()), single(address))?;
+        host.readdress(new)
     }
 
     /// What the Internet's router sees from now on, with the addresses that NATs gave.

@@ -16,7 +16,7 @@ mod socket;
 
 use std::path::Path;
 
-use pinhole_wg::{Device, DeviceUpdate};
+use pinhole_wg::{Device, DeviceUpdate, PeerUpdate};
 
 use crate::netlink::{self, route};
 pub use error::Error;
@@ -121,6 +121,23 @@ impl Control {
             Way::Kernel(kernel) => kernel.apply(update),
             Way::Socket(uapi) => uapi.apply(update),
         }
+    }
+
+    /// Makes the device choose anew from which of the host's addresses it sends to each peer, after they have changed.
+    ///
+    /// The kernel does so by itself. wireguard-go goes on sending from an address that the host has lost, which is to send
+    /// nothing at all; an endpoint that is set, be it to what it is, forgets that address.
+    ///
+    /// # Errors
+    /// When the device has gone, does not answer or refuses.
+    pub fn forget_sources(&mut self) -> Result<(), Error> {
+        let Way::Socket(uapi) = &mut self.way else { return Ok(()) };
+        let peers = uapi.device()?.peers.into_iter().filter(|peer| peer.endpoint.is_some()).map(|peer| PeerUpdate {
+            endpoint: peer.endpoint,
+            update_only: true,
+            ..PeerUpdate::new(peer.public_key)
+        });
+        uapi.apply(&DeviceUpdate { peers: peers.collect(), ..DeviceUpdate::default() })
     }
 }
 

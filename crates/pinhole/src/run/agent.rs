@@ -110,6 +110,7 @@ impl Driver {
                         if !self.underlay.has_changed(self.fwmark) {
                             continue;
                         }
+                        self.forget_sources();
                         Input::NetworkChanged
                     }
                     Err(error) => {
@@ -161,6 +162,13 @@ impl Driver {
             self.control = Some(Control::open(&self.device)?);
         }
         self.control.as_mut().context("no device")
+    }
+
+    /// The device may still send from an address that this host no longer has.
+    fn forget_sources(&mut self) {
+        if let Err(error) = self.control().and_then(|control| Ok(control.forget_sources()?)) {
+            self.device_failed(&error);
+        }
     }
 
     fn apply(&mut self, update: &DeviceUpdate) {

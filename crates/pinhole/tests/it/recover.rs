@@ -25,7 +25,7 @@ fn stream(world: &World) -> Stream {
 }
 
 /// Does `harm` to a connected world in the middle of a stream, and measures until datagrams arrive again.
-fn check_recovery(kind: Kind, harm: impl FnOnce(&mut World)) {
+fn check_recovery(kind: Kind, harm: impl FnOnce(&mut World, &Stream)) {
     if !ready(&["wireguard-go"]) {
         return;
     }
@@ -33,7 +33,7 @@ fn check_recovery(kind: Kind, harm: impl FnOnce(&mut World)) {
     let stream = stream(&world);
     stream.go_on(MANY);
     let moment = Instant::now();
-    harm(&mut world);
+    harm(&mut world, &stream);
     let harmed = Instant::now();
     let resumed = stream.resumed_after(harmed);
     println!("measured: {kind:?}: traffic again {resumed:?} after the change ({:?} to make it)", harmed - moment);
@@ -45,8 +45,8 @@ fn check_recovery(kind: Kind, harm: impl FnOnce(&mut World)) {
     first_echo(world.host("bob"), world.host("alice"), plan::tunnel("alice"), harmed);
 }
 
-fn restart_nat(home: &'static str) -> impl FnOnce(&mut World) {
-    move |world| world.internet.site(home).restart_nat().expect("the NAT restarts")
+fn restart_nat(home: &'static str) -> impl FnOnce(&mut World, &Stream) {
+    move |world, _| world.internet.site(home).restart_nat().expect("the NAT restarts")
 }
 
 #[test]
@@ -66,10 +66,32 @@ fn a_nat_restarts_before_wireguard_go() {
 
 #[test]
 fn a_home_gets_another_public_address() {
-    check_recovery(Kind::Embedded, |world| {
+    check_recovery(Kind::Embedded, |world, _| {
         let address = Ipv4Addr::new(198, 51, 100, 77);
         world.internet.site("alice").readdress(address).expect("another address");
     });
+}
+
+#[test]
+fn a_host_gets_another_address_in_its_home() {
+    for kind in [Kind::Embedded, Kind::Go] {
+        check_recovery(kind, |world, _| {
+            let address = Ipv4Addr::new(192, 168, 1, 17);
+            world.internet.readdress_in_home("alice", address).expect("another address");
+        });
+    }
+}
+
+#[test]
+fn a_cable_is_pulled_and_plugged_in_again() {
+    for kind in [Kind::Embedded, Kind::Go] {
+        check_recovery(kind, |world, stream| {
+            let alice = world.host("alice");
+            alice.set_up(false).expect("no link");
+            stream.go_on(2 * MANY);
+            alice.set_up(true).expect("a link and a route");
+        });
+    }
 }
 
 /// Runs a stream, does `act` in its middle, and wants every datagram to arrive.
@@ -121,7 +143,7 @@ fn a_dead_registry_takes_nothing_away_and_heals_later_when_it_is_back() {
         stream.go_on(2 * MANY);
         world.start_registry(&[]);
     });
-    check_recovery(Kind::Embedded, |world| {
+    check_recovery(Kind::Embedded, |world, _| {
         world.registry.take().expect("it runs").kill();
         world.internet.site("bob").restart_nat().expect("the NAT restarts");
         world.start_registry(&[]);
