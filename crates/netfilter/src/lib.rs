@@ -6,10 +6,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`tuple`], [`status`] | what names a flow, and what is known of it |
-//! | [`track`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
+//! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
+//! | [`nat`] | what a flow may be translated to, and to what it is |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
+pub mod nat;
+pub mod seqadj;
 pub mod settings;
 pub mod status;
 pub mod track;
@@ -18,4 +21,4 @@ pub mod watch;
 
 pub use status::{CtInfo, Direction, Status};
 pub use tuple::{Address, Tuple};
-pub use watch::Watch;
+pub use watch::{Note, Topic, Watch};

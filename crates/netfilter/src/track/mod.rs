@@ -1,22 +1,38 @@
 //! What a packet does to its flow, protocol by protocol (`net/netfilter/nf_conntrack_proto_*.c`).
 //!
-//! A tracker is a pure state: it is asked with `first` whether a packet may begin a flow, and with `next` what a further
-//! packet does. It answers with a [`Judgement`], and the table carries that out. Trackers know no tuple, no address and no
-//! NAT.
+//! A tracker is a pure state: [`State::begin`] says whether a packet may begin a flow, and [`State::next`] what every packet,
+//! the first included, does to it. It answers with a [`Judgement`], and the table carries that out. Trackers know no tuple,
+//! no address and no NAT.
 
 use core::time::Duration;
 
+use pinhole_sansio::Instant;
+
+use crate::seqadj::Seqadj;
 use crate::status::{Direction, Status};
 
+/// The part of a packet that a tracker looks at: everything behind the IP headers, as far as IP says it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Upper<'a> {
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// The transport header and what it carries.
+    pub body: &'a [u8],
+}
+
 /// What a tracker is told about a flow beside the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// When the packet is here.
+    pub now: Instant,
     /// The direction of the packet.
     pub direction: Direction,
     /// The status of its entry before the packet.
     pub status: Status,
-    /// How much the entry's timeout still is; zero before it is confirmed.
+    /// How much the entry's timeout still is; its whole timeout before it is confirmed.
     pub remaining: Duration,
+    /// How the flow's sequence numbers are adjusted, if a helper has changed a text.
+    pub seqadj: Option<&'a Seqadj>,
 }
 
 /// What is to be done with a packet and its entry.
@@ -24,14 +40,22 @@ pub struct Context {
 pub enum Judgement {
     /// The packet goes on with its entry.
     Accept(Change),
-    /// The packet goes on without an entry.
-    Invalid,
+    /// The packet goes on without an entry; the entry's timeout is cut to `timeout`, if there is one.
+    Invalid {
+        /// At most this from now on.
+        timeout: Option<Duration>,
+    },
     /// The entry goes, and the packet is looked up anew (`-NF_REPEAT`).
     Restart,
     /// The entry goes, and the packet goes on with it for the last time.
     Kill,
     /// The packet is dropped.
     Drop,
+}
+
+impl Judgement {
+    /// The packet goes on without an entry, and nothing else happens.
+    pub const INVALID: Self = Self::Invalid { timeout: None };
 }
 
 /// What an accepted packet changes.
@@ -44,8 +68,3 @@ pub struct Change {
     /// The protocol's state is another one (the PROTOINFO event).
     pub protoinfo: bool,
 }
-
-/// What a tracker found, for whoever wants to know why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Note {}
