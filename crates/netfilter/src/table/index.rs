@@ -1,0 +1,220 @@
+//! An index from hashes to flows: open addressing in cache lines of eight.
+//!
+//! A bucket is one cache line: eight 16-bit tags, which are compared at once, eight 32-bit values, and how many values went
+//! past it to a later bucket because it was full. A lookup that finds that number zero need look no further, so a miss costs
+//! one line (the layout of F14, by N. Bronson and X. Shi). The number of buckets need not be a power of two: memory is as
+//! much as the load asks for.
+
+/// Values under their hashes. What a value stands for, and whether it is the one that is looked for, the caller knows.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
+    buckets: Vec<Bucket>,
+    len: usize,
+}
+
+/// Values of a bucket.
+const WIDTH: usize = 8;
+/// An index grows when more than this share of it is full: seven eighths.
+const fn capacity(buckets: usize) -> usize {
+    buckets * WIDTH / 8 * 7
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// Zero where there is no value.
+    tags: [u16; WIDTH],
+    values: [u32; WIDTH],
+    /// Values whose hash leads here and that are in a later bucket.
+    overflow: u32,
+}
+
+impl Index {
+    /// An index that takes `capacity` values before it grows.
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let buckets = (capacity.div_ceil(7)).max(1);
+        Self { buckets: vec![Bucket::default(); buckets], len: 0 }
+    }
+
+    /// The value under `hash` that `is_it` takes.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let tag = tag(hash);
+        let mut at = self.home(hash);
+        loop {
+            let bucket = &self.buckets[at];
+            let mut matches = bucket.matches(tag);
+            while matches != 0 {
+                let value = bucket.values[matches.trailing_zeros() as usize];
+                if is_it(value) {
+                    return Some(value);
+                }
+                matches &= matches - 1;
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// Reads the bucket where a search for `hash` begins and gives the first value whose tag fits: for a batch, so that the
+    /// memory of all its packets is on its way at once.
+    #[inline]
+    pub(super) fn peek(&self, hash: u64) -> Option<u32> {
+        let bucket = &self.buckets[self.home(hash)];
+        let matches = bucket.matches(tag(hash));
+        (matches != 0).then(|| bucket.values[matches.trailing_zeros() as usize])
+    }
+
+    /// Adds a value. `hash_of` gives the hash of each value that is there, should the index have to grow.
+    pub(super) fn insert(&mut self, hash: u64, value: u32, hash_of: impl Fn(u32) -> u64) {
+        if self.len >= capacity(self.buckets.len()) {
+            self.grow(hash_of);
+        }
+        self.place(hash, value);
+    }
+
+    /// Takes a value away that is there.
+    pub(super) fn remove(&mut self, hash: u64, value: u32) {
+        let tag = tag(hash);
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &mut self.buckets[at];
+            if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == tag && bucket.values[slot] == value) {
+                bucket.tags[slot] = 0;
+                self.len -= 1;
+                let mut before = self.home(hash);
+                while before != at {
+                    self.buckets[before].overflow -= 1;
+                    before = self.after(before);
+                }
+                return;
+            }
+            at = self.after(at);
+        }
+        debug_assert!(false, "only what is there is taken away");
+    }
+
+    /// Puts `new` in the place of `old`, which is there.
+    pub(super) fn replace(&mut self, hash: u64, old: u32, new: u32) {
+        let tag = tag(hash);
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &mut self.buckets[at];
+            if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == tag && bucket.values[slot] == old) {
+                bucket.values[slot] = new;
+                return;
+            }
+            at = self.after(at);
+        }
+        debug_assert!(false, "only what is there is replaced");
+    }
+
+    /// The values of the `count` buckets from where a search for `hash` begins, a bucket at a time.
+    pub(super) fn neighbours(&self, hash: u64, count: usize) -> impl Iterator<Item = impl Iterator<Item = u32>> {
+        let first = self.home(hash);
+        (0..count.min(self.buckets.len())).map(move |n| {
+            let bucket = &self.buckets[(first + n) % self.buckets.len()];
+            (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0).map(|slot| bucket.values[slot])
+        })
+    }
+
+    /// How many bytes of memory it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<Bucket>()
+    }
+
+    fn place(&mut self, hash: u64, value: u32) {
+        let mut at = self.home(hash);
+        loop {
+            let bucket = &mut self.buckets[at];
+            if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == 0) {
+                bucket.tags[slot] = tag(hash);
+                bucket.values[slot] = value;
+                self.len += 1;
+                return;
+            }
+            bucket.overflow += 1;
+            at = self.after(at);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let buckets = self.buckets.len() + self.buckets.len() / 2 + 1;
+        let old = core::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        self.len = 0;
+        for bucket in &old {
+            for slot in (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0) {
+                self.place(hash_of(bucket.values[slot]), bucket.values[slot]);
+            }
+        }
+    }
+
+    /// The bucket where a search for `hash` begins: its high bits, scaled to the number of buckets.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
+    }
+
+    #[inline]
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
+    }
+}
+
+impl Bucket {
+    /// A bit for each value whose tag fits.
+    #[inline]
+    fn matches(&self, tag: u16) -> u32 {
+        let bits = self.tags.iter().enumerate().map(|(slot, &there)| u32::from(there == tag) << slot);
+        bits.fold(0, |mask, bit| mask | bit)
+    }
+}
+
+/// The low bits of a hash, which the choice of a bucket has not used; never zero.
+#[inline]
+fn tag(hash: u64) -> u16 {
+    (hash as u16).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use pinhole_sansio::Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_a_cache_line() {
+        assert_eq!(size_of::<Bucket>(), 64);
+    }
+
+    #[test]
+    fn it_agrees_with_a_map_whatever_is_done() {
+        let mut rng = Rng::from_seed(5);
+        let (mut index, mut model) = (Index::with_capacity(0), HashMap::new());
+        // Few homes and many equal hashes, so that buckets overflow and values are told apart by the caller.
+        let hash_of = |value: u32| u64::from(value % 37).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..20_000 {
+            let value = rng.below(400) as u32;
+            if model.remove(&value).is_some() {
+                index.remove(hash_of(value), value);
+            } else if rng.chance(0.6) {
+                index.insert(hash_of(value), value, hash_of);
+                model.insert(value, ());
+            }
+            let asked = rng.below(400) as u32;
+            let found = index.find(hash_of(asked), |value| value == asked);
+            assert_eq!(found.is_some(), model.contains_key(&asked));
+        }
+        let overflow: u32 = index.buckets.iter().map(|bucket| bucket.overflow).sum();
+        for value in model.into_keys() {
+            index.remove(hash_of(value), value);
+        }
+        assert!(overflow > 0, "the test meant to make buckets overflow");
+        assert!(index.len == 0 && index.buckets.iter().all(|bucket| bucket.overflow == 0));
+    }
+}
