@@ -3,6 +3,19 @@
 //! A tracker is a pure state: [`State::begin`] says whether a packet may begin a flow, and [`State::next`] what every packet,
 //! the first included, does to it. It answers with a [`Judgement`], and the table carries that out. Trackers know no tuple,
 //! no address and no NAT.
+//!
+//! Checksums are not a tracker's business, because they need addresses: [`checksum_is_right`] is asked before, where and
+//! when Linux does. Neither are ICMP errors, which are about another flow; [`untracked`] says what Linux does not track at all.
+
+mod checksum;
+mod dccp;
+mod generic;
+mod gre;
+mod icmp;
+mod sctp;
+mod state;
+mod tcp;
+mod udp;
 
 use core::time::Duration;
 
@@ -10,6 +23,15 @@ use pinhole_sansio::Instant;
 
 use crate::seqadj::Seqadj;
 use crate::status::{Direction, Status};
+
+pub use checksum::checksum_is_right;
+pub use dccp::{Dccp, DccpState, Role};
+pub use gre::Gre;
+pub use icmp::{Kind, kind, untracked};
+pub use sctp::{Sctp, SctpState};
+pub use state::State;
+pub use tcp::{Side, SideFlags, Tcp, TcpState};
+pub use udp::Udp;
 
 /// The part of a packet that a tracker looks at: everything behind the IP headers, as far as IP says it goes.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +78,9 @@ pub enum Judgement {
 impl Judgement {
     /// The packet goes on without an entry, and nothing else happens.
     pub const INVALID: Self = Self::Invalid { timeout: None };
+
+    /// The packet goes on with its entry, and nothing else happens.
+    pub const PASS: Self = Self::Accept(Change { timeout: None, assured: false, protoinfo: false });
 }
 
 /// What an accepted packet changes.
@@ -68,3 +93,25 @@ pub struct Change {
     /// The protocol's state is another one (the PROTOINFO event).
     pub protoinfo: bool,
 }
+
+impl Change {
+    /// The entry lives this long from now on.
+    pub(crate) const fn refresh(timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), assured: false, protoinfo: false }
+    }
+}
+
+/// The big-endian 16-bit number at `at`.
+#[inline]
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+/// The big-endian 32-bit number at `at`.
+#[inline]
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! The window check (`tcp_in_window`): does a segment lie where its sender may send, and does it acknowledge what the peer
+//! may have sent? Seen from the middle, after Guido van Rooij's "Real Stateful TCP Packet Filtering in IP Filter".
+//!
+//! With the sender's `end`, `maxend`, `maxwin` and the receiver's likewise, a segment from `seq` to `end` is good if
+//! - I: `seq` ≤ sender's maxend: not more than the receiver has allowed,
+//! - II: `end` ≥ sender's end − receiver's maxwin: not older than a whole window,
+//! - III: `sack` ≤ receiver's end: nothing acknowledged that was not sent,
+//! - IV: `sack` ≥ receiver's end − max(66,000, sender's maxwin): not acknowledged ages ago.
+
+use core::fmt;
+use core::ops::{BitOr, BitOrAssign};
+
+use pinhole_wire::tcp::Flags;
+
+use super::segment::{SACK_PERMITTED, Segment, WINDOW_SCALE, highest_sack, is_before, options};
+use super::{Event, Tcp, TcpState};
+use crate::settings::Settings;
+use crate::status::Direction;
+use crate::track::Context;
+use crate::watch::{Topic, Watch};
+
+/// The most that a window may be scaled by, in bits (RFC 7323 §2.3).
+const MAX_SCALE: u8 = 14;
+
+/// How old an acknowledgment may be at least, in bytes: a window without scaling and a bit more (`MAXACKWINCONST`).
+const OLDEST_ACK: u32 = 66_000;
+
+/// What is known of one side of a connection (`struct ip_ct_tcp_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// The highest sequence number that it has sent, plus one.
+    pub end: u32,
+    /// The highest that the peer lets it send.
+    pub maxend: u32,
+    /// The largest window that it has advertised, in bytes; 0 if it has sent nothing.
+    pub maxwin: u32,
+    /// The highest acknowledgment that it has sent.
+    pub maxack: u32,
+    /// By how many bits its windows are scaled.
+    pub scale: u8,
+    /// What else is known.
+    pub flags: SideFlags,
+}
+
+impl Side {
+    /// Takes scale and SACK from the options of a SYN. A SYN without options takes nothing back.
+    pub(super) fn read_options(&mut self, segment: &Segment<'_>) {
+        if segment.options.is_empty() {
+            return;
+        }
+        self.scale = 0;
+        self.flags.keep(SideFlags::BE_LIBERAL);
+        for option in options(segment.options) {
+            match option {
+                (SACK_PERMITTED, []) => self.flags |= SideFlags::SACK_PERM,
+                (WINDOW_SCALE, &[scale]) => {
+                    self.scale = scale.min(MAX_SCALE);
+                    self.flags |= SideFlags::WINDOW_SCALE;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Forgets everything but that the window is not enforced.
+    pub(super) fn reset(&mut self) {
+        let mut flags = self.flags;
+        flags.keep(SideFlags::BE_LIBERAL);
+        *self = Self { flags, ..Self::default() };
+    }
+}
+
+/// What is known of one side, as bits (`IP_CT_TCP_FLAG_*` in `nf_conntrack_tcp.h`).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct SideFlags(pub u8);
+
+impl SideFlags {
+    /// Its SYN had the window scale option.
+    pub const WINDOW_SCALE: Self = Self(0x01);
+    /// Its SYN had the SACK-permitted option.
+    pub const SACK_PERM: Self = Self(0x02);
+    /// It sent the first FIN.
+    pub const CLOSE_INIT: Self = Self(0x04);
+    /// What it sends outside the window passes.
+    pub const BE_LIBERAL: Self = Self(0x08);
+    /// It has sent what the peer has not acknowledged yet.
+    pub const DATA_UNACKNOWLEDGED: Self = Self(0x10);
+    /// `maxack` is known.
+    pub const MAXACK_SET: Self = Self(0x20);
+
+    /// A challenge ACK may follow; only in what is remembered of an ignored SYN.
+    pub(super) const EXPECT_CHALLENGE_ACK: Self = Self(0x40);
+    /// Both sides have sent a SYN; only in what is remembered.
+    pub(super) const SIMULTANEOUS_OPEN: Self = Self(0x80);
+
+    /// Names of the bits, lowest first.
+    const NAMES: [&str; 8] = [
+        "WINDOW_SCALE",
+        "SACK_PERM",
+        "CLOSE_INIT",
+        "BE_LIBERAL",
+        "DATA_UNACKNOWLEDGED",
+        "MAXACK_SET",
+        "EXPECT_CHALLENGE_ACK",
+        "SIMULTANEOUS_OPEN",
+    ];
+
+    /// Whether all bits of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(super) const fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    const fn keep(&mut self, only: Self) {
+        self.0 &= only.0;
+    }
+}
+
+impl BitOr for SideFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for SideFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Display for SideFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Self::NAMES.iter().enumerate().filter(|(bit, _)| self.0 & 1 << bit != 0);
+        names.enumerate().try_for_each(|(n, (_, name))| write!(f, "{}{name}", if n == 0 { "" } else { "," }))
+    }
+}
+
+impl fmt::Debug for SideFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SideFlags({:#x}: {self})", self.0)
+    }
+}
+
+/// What the check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Window {
+    /// The packet is good.
+    In,
+    /// It is let through, and changes nothing more.
+    Ignore,
+    /// It is INVALID.
+    Out,
+}
+
+impl Tcp {
+    /// Judges a segment, and learns from it if it is good.
+    #[inline]
+    pub(super) fn check_window(
+        &mut self,
+        segment: &Segment<'_>,
+        context: &Context<'_>,
+        settings: &Settings,
+        watch: &mut impl Watch,
+    ) -> Window {
+        let direction = context.direction;
+        let Segment { mut seq, mut end, .. } = *segment;
+        let (mut ack, mut sack) = self.acknowledged(segment, context);
+
+        if self.sides[direction.index()].maxwin == 0 {
+            if segment.has(Flags::SYN) {
+                self.init_sender(segment, direction);
+                if !segment.has(Flags::ACK) {
+                    watch.note(Topic::Track, || "the first SYN of this side: a simultaneous open");
+                    return Window::In;
+                }
+            } else {
+                watch.note(Topic::Track, || "the first packet of this side, and no SYN: its window is guessed");
+                self.guess_sender(segment, direction, sack);
+            }
+        } else if segment.has(Flags::SYN)
+            && is_before(self.sides[direction.index()].end, end)
+            && matches!(self.state, TcpState::SynSent | TcpState::SynRecv)
+        {
+            watch.note(Topic::Track, || "a SYN past the last one: this side begins anew");
+            self.init_sender(segment, direction);
+            if direction == Direction::Reply && !segment.has(Flags::ACK) {
+                return Window::In;
+            }
+        }
+
+        let [original, reply] = &mut self.sides;
+        let (sender, receiver) = match direction {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        };
+        if !segment.has(Flags::ACK) || (segment.has(Flags::RST) && ack == 0) {
+            ack = receiver.end;
+            sack = receiver.end;
+        }
+        if segment.has(Flags::RST) && seq == 0 && self.state == TcpState::SynSent {
+            seq = sender.end;
+            end = sender.end;
+        }
+
+        let oldest = sender.end.wrapping_sub(receiver.maxwin).wrapping_sub(1);
+        let oldest_ack = receiver.end.wrapping_sub(sender.maxwin.max(OLDEST_ACK)).wrapping_sub(1);
+        let iv = is_before(oldest_ack, sack);
+        let iii = is_before(sack, receiver.end.wrapping_add(1));
+        let ii = is_before(oldest, end);
+        let i = is_before(seq, sender.maxend.wrapping_add(1));
+        let known = receiver.maxwin != 0;
+        if !(i && iii && iv && (ii || !known)) {
+            let allowed = settings.tcp_be_liberal || sender.flags.contains(SideFlags::BE_LIBERAL);
+            let found = if !i {
+                let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
+                watch.note(Topic::Track, || {
+                    format!("window I fails: seq {seq} is past {}, which the receiver allows", sender.maxend)
+                });
+                if known && ii && iii && iv && overshot <= receiver.maxwin {
+                    watch.note(Topic::Track, || format!("only I, and by {overshot} bytes: let through"));
+                    sender.end = end;
+                    sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
+                    Window::Ignore
+                } else {
+                    Window::Out
+                }
+            } else if !iii {
+                watch.note(Topic::Track, || {
+                    format!("window III fails: {sack} is past {}, which was sent", receiver.end)
+                });
+                Window::Out
+            } else if known && !ii {
+                watch.note(Topic::Track, || {
+                    format!("window II fails: it ends at {end}, before {oldest}: an old one again")
+                });
+                Window::Ignore
+            } else {
+                watch.note(Topic::Track, || format!("window IV fails: {sack} is before {oldest_ack}: an old one"));
+                Window::Ignore
+            };
+            if allowed {
+                watch.note(Topic::Track, || "but the window is not enforced here");
+                return Window::In;
+            }
+            if found == Window::Out {
+                watch.note(Topic::Track, || "INVALID: out of the window");
+            }
+            return found;
+        }
+
+        let win = u32::from(segment.window) << if segment.has(Flags::SYN) { 0 } else { sender.scale };
+        sender.maxwin = sender.maxwin.max(win.wrapping_add(sack.wrapping_sub(ack)));
+        if is_before(sender.end, end) {
+            sender.end = end;
+            sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
+        }
+        if segment.has(Flags::ACK) && (!sender.flags.contains(SideFlags::MAXACK_SET) || is_before(sender.maxack, ack)) {
+            sender.maxack = ack;
+            sender.flags |= SideFlags::MAXACK_SET;
+        }
+        if known && is_before(sender.maxend, end) {
+            receiver.maxwin = receiver.maxwin.wrapping_add(end.wrapping_sub(sender.maxend));
+        }
+        if is_before(receiver.maxend.wrapping_sub(1), sack.wrapping_add(win)) {
+            receiver.maxend = sack.wrapping_add(win.max(1));
+        }
+        if ack == receiver.end {
+            receiver.flags.clear(SideFlags::DATA_UNACKNOWLEDGED);
+        }
+        if segment.event == Event::Ack {
+            self.count_retransmission(direction, seq, ack, end, segment.window);
+        }
+        Window::In
+    }
+
+    /// What the segment acknowledges and the highest edge it acknowledges selectively, in the numbers of who sent it.
+    #[inline]
+    fn acknowledged(&self, segment: &Segment<'_>, context: &Context<'_>) -> (u32, u32) {
+        let (ack, peer) = (segment.ack, !context.direction);
+        let mut sack = ack;
+        if self.side(peer).flags.contains(SideFlags::SACK_PERM) {
+            sack = highest_sack(segment.options, ack);
+        }
+        let offset = context.seqadj.map_or(0, |seqadj| seqadj.offset(peer, ack.wrapping_sub(1)));
+        let by = offset.wrapping_neg();
+        (ack.wrapping_add_signed(by), sack.wrapping_add_signed(by))
+    }
+
+    /// Takes a side from its SYN. Windows are scaled only if both sides have said so (RFC 7323 §2.2).
+    fn init_sender(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let sender = &mut self.sides[direction.index()];
+        sender.end = segment.end;
+        sender.maxend = segment.end;
+        sender.maxwin = u32::from(segment.window).max(1);
+        sender.read_options(segment);
+        let both = (self.sides[0].flags.0 & self.sides[1].flags.0) & SideFlags::WINDOW_SCALE.0 != 0;
+        if direction == Direction::Reply && !both {
+            for side in &mut self.sides {
+                side.scale = 0;
+            }
+        }
+    }
+
+    /// Takes a side from a packet in the middle.
+    fn guess_sender(&mut self, segment: &Segment<'_>, direction: Direction, sack: u32) {
+        let sender = &mut self.sides[direction.index()];
+        sender.end = segment.end;
+        sender.maxwin = (u32::from(segment.window) << sender.scale).max(1);
+        sender.maxend = segment.end.wrapping_add(sender.maxwin);
+        let receiver = &mut self.sides[(!direction).index()];
+        if receiver.maxwin == 0 {
+            receiver.end = sack;
+            receiver.maxend = sack;
+        } else if sack == receiver.end.wrapping_add(1) {
+            // The answer to a keepalive, which has sent one byte again that we have not seen.
+            receiver.end = sack;
+        }
+    }
+
+    /// An acknowledgment that says exactly what the last one said is a retransmission.
+    #[inline]
+    fn count_retransmission(&mut self, direction: Direction, seq: u32, ack: u32, end: u32, window: u16) {
+        let last = &mut self.last;
+        if last.direction == direction && (last.seq, last.ack, last.end, last.window) == (seq, ack, end, window) {
+            self.retransmissions = self.retransmissions.wrapping_add(1);
+        } else {
+            (last.seq, last.ack, last.end, last.window) = (seq, ack, end, window);
+            last.direction = direction;
+            self.retransmissions = 0;
+        }
+    }
+}
