@@ -1,0 +1,275 @@
+//! A packet's way through the chains of one table, without allocation.
+
+use super::matches::{Answer, Seen};
+use super::rule::{Header, Rule, no_change};
+use super::ruleset::Loaded;
+use super::set::Sets;
+use super::subject::{Effect, Flow, Host, Subject, Tracking};
+use super::target::{ConnmarkChange, Reject, Target, Translation};
+use super::trace::{Line, NoMatch, Trace};
+use super::{Hook, Policy, Ruleset, TableName};
+use crate::nat::{Manip, Range};
+use crate::status::CtInfo;
+use crate::tuple::Address;
+use crate::watch::{Topic, Watch};
+
+/// What a table decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision<A> {
+    /// The packet goes on; in nat, its flow is not translated by a rule.
+    Accept,
+    /// The packet is gone.
+    Drop,
+    /// The packet is gone, and its sender is told.
+    Reject(Reject),
+    /// The packet's flow is translated; in nat only.
+    Nat(Translation<A>),
+}
+
+impl<A: Address> Ruleset<A> {
+    /// Whether `table` has nothing to say at `hook`, so that it need not be asked.
+    #[inline]
+    pub const fn is_idle(&self, table: TableName, hook: Hook) -> bool {
+        self.hooks[table as usize] & hook.bit() == 0
+    }
+
+    /// Asks `table` about a packet at `hook`. Packets are counted, and limits taken from.
+    ///
+    /// What rules do beside their verdict goes to `host`, at once and in order; later rules of this table see it.
+    #[inline]
+    pub fn run(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        subject: &Subject<'_, A>,
+        host: &mut impl Host<A>,
+        watch: &mut impl Watch,
+    ) -> Decision<A> {
+        if self.is_idle(table, hook) {
+            return Decision::Accept;
+        }
+        match &mut self.tables[table as usize] {
+            Some(loaded) => loaded.run(hook, subject, &self.sets, host, watch),
+            None => Decision::Accept,
+        }
+    }
+}
+
+impl<A: Address> Loaded<A> {
+    fn run(
+        &mut self,
+        hook: Hook,
+        subject: &Subject<'_, A>,
+        sets: &Sets<A>,
+        host: &mut impl Host<A>,
+        watch: &mut impl Watch,
+    ) -> Decision<A> {
+        let Self { table, entries, jumps, stack } = self;
+        let Some(base) = entries[hook as usize] else { return Decision::Accept };
+        let mut seen = Seen::of(subject);
+        let (mut chain, mut rule) = (base, 0);
+        stack.clear();
+        loop {
+            let line = Line { table: table.name, chain: "", rule };
+            let Some(current) = table.chains[chain].rules.get_mut(rule) else {
+                let line = Line { chain: &table.chains[chain].name, ..line };
+                let Some(back) = stack.pop() else { break };
+                watch.note(Topic::Rule, || Trace { line, what: "return" });
+                (chain, rule) = back;
+                continue;
+            };
+            rule += 1;
+            if let Some(refusal) = current.refusal(&seen, sets, host) {
+                let chain = &table.chains[chain];
+                let current = &chain.rules[rule - 1];
+                watch.note(Topic::Rule, || NoMatch {
+                    line: Line { chain: &chain.name, rule, ..line },
+                    refusal,
+                    of: current,
+                });
+                if refusal == Refusal::Malformed {
+                    return Decision::Drop;
+                }
+                continue;
+            }
+            current.counters.count(subject.length);
+            let current = &table.chains[chain];
+            watch.note(Topic::Rule, || Trace { line: Line { chain: &current.name, rule, ..line }, what: "rule" });
+            let Some(target) = &current.rules[rule - 1].target else { continue };
+            match step(target, hook, &mut seen, host) {
+                Step::Next => {}
+                Step::Decide(decision) => return decision,
+                Step::Return => match stack.pop() {
+                    Some(back) => (chain, rule) = back,
+                    None => break,
+                },
+                Step::Jump => {
+                    stack.push((chain, rule));
+                    (chain, rule) = (jumps[chain][rule - 1], 0);
+                }
+                Step::Goto => (chain, rule) = (jumps[chain][rule - 1], 0),
+            }
+        }
+        let base = &mut table.chains[base];
+        base.counters.count(subject.length);
+        let line = Line { table: table.name, chain: &base.name, rule: base.rules.len() + 1 };
+        watch.note(Topic::Rule, || Trace { line, what: "policy" });
+        match base.policy {
+            Some(Policy::Drop) => Decision::Drop,
+            Some(Policy::Accept) | None => Decision::Accept,
+        }
+    }
+}
+
+impl<'a, A: Address> Seen<'a, A> {
+    const fn of(subject: &'a Subject<'a, A>) -> Self {
+        let flow_mark = match &subject.tracking {
+            Tracking::Flow(flow) => flow.mark,
+            Tracking::Invalid | Tracking::Untracked => 0,
+        };
+        Self { subject, mark: subject.mark, flow_mark, is_untracked: false, has_template: false }
+    }
+
+    /// The packet's flow, as rules see it by now.
+    #[inline]
+    pub(super) const fn flow(&self) -> Option<&'a Flow<'a, A>> {
+        match &self.subject.tracking {
+            Tracking::Flow(flow) if !matches!(flow.info, CtInfo::Untracked) => Some(flow),
+            Tracking::Flow(_) | Tracking::Invalid | Tracking::Untracked => None,
+        }
+    }
+
+    /// Whether nobody has looked for the packet's flow yet, so that a rule may say how.
+    const fn is_unseen(&self) -> bool {
+        matches!(self.subject.tracking, Tracking::Invalid) && !self.is_untracked && !self.has_template
+    }
+}
+
+/// Why a rule does not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// What it asks of the header, by its option.
+    Header(&'static str),
+    /// What it asks beside, by its place.
+    Match(usize),
+    /// The packet is too short for what it asks.
+    Malformed,
+}
+
+impl<A: Address> Rule<A> {
+    /// Why this rule does not match, if it does not.
+    #[inline]
+    fn refusal(&mut self, seen: &Seen<'_, A>, sets: &Sets<A>, host: &mut impl Host<A>) -> Option<Refusal> {
+        if let Some(option) = self.header.refusal(seen.subject) {
+            return Some(Refusal::Header(option));
+        }
+        for (at, criterion) in self.matches.iter_mut().enumerate() {
+            match criterion.test(seen, sets, host) {
+                Answer::Yes => {}
+                Answer::No => return Some(Refusal::Match(at)),
+                Answer::Malformed => return Some(Refusal::Malformed),
+            }
+        }
+        None
+    }
+}
+
+impl<A: Address> Header<A> {
+    /// The option that says no.
+    #[inline]
+    fn refusal(&self, subject: &Subject<'_, A>) -> Option<&'static str> {
+        if self.source.is_some_and(|net| !net.wants(net.is.contains(subject.src))) {
+            return Some("-s");
+        }
+        if self.destination.is_some_and(|net| !net.wants(net.is.contains(subject.dst))) {
+            return Some("-d");
+        }
+        if self.input.is_some_and(|device| !device.wants(device.is.contains(subject.input))) {
+            return Some("-i");
+        }
+        if self.output.is_some_and(|device| !device.wants(device.is.contains(subject.output))) {
+            return Some("-o");
+        }
+        if self.protocol.is_some_and(|protocol| !protocol.wants(protocol.is == subject.protocol)) {
+            return Some("-p");
+        }
+        self.fragment.is_some_and(|fragment| fragment != subject.body.is_none()).then_some("-f")
+    }
+}
+
+/// Where a packet goes from a rule that matches.
+enum Step<A> {
+    Next,
+    Decide(Decision<A>),
+    Return,
+    Jump,
+    Goto,
+}
+
+/// Carries a target out.
+fn step<A: Address>(target: &Target<A>, hook: Hook, seen: &mut Seen<'_, A>, host: &mut impl Host<A>) -> Step<A> {
+    let translate = |translation| Step::Decide(Decision::Nat(translation));
+    match target {
+        Target::Accept => return Step::Decide(Decision::Accept),
+        Target::Drop => return Step::Decide(Decision::Drop),
+        Target::Reject(reject) => return Step::Decide(Decision::Reject(*reject)),
+        Target::Return => return Step::Return,
+        Target::Jump(_) => return Step::Jump,
+        Target::Goto(_) => return Step::Goto,
+        Target::Snat(range) => return translate(Translation::To(Manip::Source, *range)),
+        Target::Dnat(range) => return translate(Translation::To(Manip::Destination, *range)),
+        Target::Masquerade(range) => return translate(Translation::Masquerade(*range)),
+        Target::Redirect(range) => return translate(Translation::Redirect(*range)),
+        Target::Netmap(net) => {
+            let range = Range { addresses: Some((net.address(), net.last())), netmap: true, ..no_change() };
+            return translate(Translation::To(manip_at(hook), range));
+        }
+        Target::Mark(change) => {
+            seen.mark = change.of(seen.mark);
+            host.apply(Effect::Mark(seen.mark));
+        }
+        Target::Connmark(change) => change_connmark(*change, seen, host),
+        Target::Untrack | Target::Notrack => {
+            if seen.is_unseen() {
+                seen.is_untracked = true;
+                host.apply(Effect::Untrack);
+            }
+        }
+        Target::Ct(template) => {
+            if seen.is_unseen() {
+                seen.has_template = true;
+                host.apply(Effect::Template(template));
+            }
+        }
+        Target::Log(log) => host.apply(Effect::Log(log)),
+        Target::Trace => host.apply(Effect::Trace),
+    }
+    Step::Next
+}
+
+/// Which end NETMAP translates at `hook`.
+const fn manip_at(hook: Hook) -> Manip {
+    match hook {
+        Hook::PreRouting | Hook::Output => Manip::Destination,
+        Hook::Input | Hook::Forward | Hook::PostRouting => Manip::Source,
+    }
+}
+
+/// CONNMARK: nothing without a flow.
+fn change_connmark<A: Address>(change: ConnmarkChange, seen: &mut Seen<'_, A>, host: &mut impl Host<A>) {
+    if seen.flow().is_none() {
+        return;
+    }
+    let old = seen.flow_mark;
+    match change {
+        ConnmarkChange::Set(change) => seen.flow_mark = change.of(old),
+        ConnmarkChange::Save { nfmask, ctmask } => seen.flow_mark = old & !ctmask ^ seen.mark & nfmask,
+        ConnmarkChange::Restore { nfmask, ctmask } => {
+            seen.mark = seen.mark & !nfmask ^ old & ctmask;
+            host.apply(Effect::Mark(seen.mark));
+        }
+    }
+    if seen.flow_mark != old {
+        host.apply(Effect::FlowMark(seen.flow_mark));
+    }
+}
