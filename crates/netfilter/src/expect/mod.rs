@@ -97,7 +97,7 @@ impl<A: Address> Expectation<A> {
     /// Unreplied and replied timeout of the child where its helper gives it others than its tracker's:
     /// `PPTP_GRE_TIMEOUT` and `PPTP_GRE_STREAM_TIMEOUT` of `include/linux/netfilter/nf_conntrack_pptp.h`.
     pub fn child_timeouts(&self) -> Option<(Duration, Duration)> {
-        (self.tuple.protocol == crate::tuple::GRE).then_some((Duration::from_secs(600), Duration::from_secs(18_000)))
+        (self.helper == Some(Helper::Pptp)).then_some((Duration::from_secs(600), Duration::from_secs(18_000)))
     }
 }
 

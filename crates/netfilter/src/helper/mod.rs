@@ -11,6 +11,8 @@
 //! Not here: Amanda, H.323, NetBIOS, SANE and SNMP.
 
 mod ftp;
+mod irc;
+mod pptp;
 mod text;
 mod tftp;
 
@@ -23,7 +25,7 @@ use pinhole_wire::{tcp, udp};
 
 pub use text::Text;
 
-use crate::expect::{Class, ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
+use crate::expect::{ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
 use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::{Address, Tuple};
 use crate::watch::{Topic, Watch};
@@ -35,11 +37,15 @@ pub enum Helper {
     Ftp,
     /// The trivial file transfer protocol (RFC 1350).
     Tftp,
+    /// Internet Relay Chat's direct client connections.
+    Irc,
+    /// The point-to-point tunneling protocol (RFC 2637).
+    Pptp,
 }
 
 impl Helper {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Ftp, Self::Tftp];
+    pub const ALL: [Self; 4] = [Self::Ftp, Self::Tftp, Self::Irc, Self::Pptp];
 
     /// The helper that a rule calls `name`, as in `CT --helper ftp`.
     pub fn named(name: &str) -> Option<Self> {
@@ -51,13 +57,15 @@ impl Helper {
         match self {
             Self::Ftp => "ftp",
             Self::Tftp => "tftp",
+            Self::Irc => "irc",
+            Self::Pptp => "pptp",
         }
     }
 
     /// The protocols of the flows that can have it.
     pub const fn protocols(self) -> &'static [u8] {
         match self {
-            Self::Ftp => &[TCP],
+            Self::Ftp | Self::Irc | Self::Pptp => &[TCP],
             Self::Tftp => &[UDP],
         }
     }
@@ -67,6 +75,8 @@ impl Helper {
         match self {
             Self::Ftp => 21,
             Self::Tftp => 69,
+            Self::Irc => 6_667,
+            Self::Pptp => 1_723,
         }
     }
 
@@ -74,14 +84,6 @@ impl Helper {
     pub fn by_port<A: Address>(original: &Tuple<A>) -> Option<Self> {
         let fits = |helper: &Self| helper.port() == original.dst_id && helper.protocols().contains(&original.protocol);
         Self::ALL.into_iter().find(fits)
-    }
-
-    /// The limits of what a master of it may expect in a class, without settings: `None` if it has no such class.
-    pub const fn policy(self, class: Class) -> Option<Policy> {
-        match (self, class) {
-            (Self::Ftp | Self::Tftp, Class::DEFAULT) => Some(Policy::new(1, 300)),
-            (Self::Ftp | Self::Tftp, _) => None,
-        }
     }
 }
 
@@ -101,6 +103,10 @@ pub enum State {
     Ftp(ftp::Lines),
     /// Nothing.
     Tftp,
+    /// Nothing.
+    Irc,
+    /// The calls.
+    Pptp(pptp::Control),
 }
 
 impl State {
@@ -109,6 +115,8 @@ impl State {
         match helper {
             Helper::Ftp => Self::Ftp(ftp::Lines::default()),
             Helper::Tftp => Self::Tftp,
+            Helper::Irc => Self::Irc,
+            Helper::Pptp => Self::Pptp(pptp::Control::default()),
         }
     }
 
@@ -116,7 +124,7 @@ impl State {
     pub fn restored(helper: Helper) -> Self {
         match helper {
             Helper::Ftp => Self::Ftp(ftp::Lines::restored()),
-            Helper::Tftp => Self::new(helper),
+            Helper::Tftp | Helper::Irc | Helper::Pptp => Self::new(helper),
         }
     }
 
@@ -125,6 +133,8 @@ impl State {
         match self {
             Self::Ftp(_) => Helper::Ftp,
             Self::Tftp => Helper::Tftp,
+            Self::Irc => Helper::Irc,
+            Self::Pptp(_) => Helper::Pptp,
         }
     }
 }
@@ -134,11 +144,15 @@ impl State {
 pub struct Settings {
     /// `nf_conntrack_ftp loose`: an address that is not the sender's is believed.
     pub ftp_loose: bool,
+    /// `nf_conntrack_irc max_dcc_channels`: how many connections one client may offer at a time.
+    pub irc_max_channels: usize,
+    /// `nf_conntrack_irc dcc_timeout`: how long an offer is good.
+    pub irc_timeout: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ftp_loose: false }
+        Self { ftp_loose: false, irc_max_channels: 8, irc_timeout: Duration::from_secs(300) }
     }
 }
 
@@ -297,6 +311,8 @@ pub fn inspect<A: Address, W: Watch>(
     match state {
         State::Ftp(lines) => ftp::inspect(call, lines, &mut desk),
         State::Tftp => tftp::inspect(call, &mut desk),
+        State::Irc => irc::inspect(call, &mut desk),
+        State::Pptp(control) => pptp::inspect(call, control, &mut desk),
     }
 }
 

@@ -152,7 +152,7 @@ fn helpers_are_found_by_name_and_in_old_kernels_by_port() {
 }
 
 /// Texts that helpers know, of all kinds.
-const TEXTS: [&[u8]; 8] = [
+const TEXTS: [&[u8]; 10] = [
     b"PORT 10,0,0,2,156,64\r\n",
     b"227 Entering Passive Mode (192,0,2,1,156,64).\r\n",
     b"EPRT |1|10.0.0.2|40000|\r\n",
@@ -160,6 +160,8 @@ const TEXTS: [&[u8]; 8] = [
     b"229 Entering Extended Passive Mode (|||40000|)\r\n",
     b"\x00\x01name\x00octet\x00",
     b"220 hello\r\n",
+    b"PRIVMSG friend :\x01DCC SEND file 167772162 40000 1234\x01\r\n",
+    b"\x00\x20\x00\x01\x1a\x2b\x3c\x4d\x00\x08\x00\x00\x00\x07\x00\x08\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
     b"\n",
 ];
 
