@@ -7,6 +7,7 @@
 mod commands;
 mod lines;
 
+pub use commands::Numbers;
 use commands::{Form, Found};
 pub use lines::Lines;
 
@@ -30,7 +31,7 @@ pub(super) fn inspect<A: Address, W: Watch>(
     let (direction, payload) = (call.direction(), segment.payload());
     let begins_line = lines.begins(direction, segment.seq());
     let outcome = if begins_line {
-        match commands::find(payload, direction, call.own().src) {
+        match commands::find(payload, direction, call.own().src, call.settings.ftp_numbers) {
             Found::Nothing => Outcome::ACCEPT,
             // Else the rest of the command would pass unseen in the next segment.
             Found::Part(command) => {

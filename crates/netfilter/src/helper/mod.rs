@@ -23,6 +23,7 @@ use core::time::Duration;
 use pinhole_sansio::Instant;
 use pinhole_wire::{tcp, udp};
 
+pub use ftp::Numbers;
 pub use text::Text;
 
 use crate::expect::{ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
@@ -144,6 +145,8 @@ impl State {
 pub struct Settings {
     /// `nf_conntrack_ftp loose`: an address that is not the sender's is believed.
     pub ftp_loose: bool,
+    /// How FTP's numbers are read: [`Numbers::Wrap`] by 6.18.44 (measured), [`Numbers::Checked`] by 6.12.107 and 7.3.4.
+    pub ftp_numbers: Numbers,
     /// `nf_conntrack_irc max_dcc_channels`: how many connections one client may offer at a time.
     pub irc_max_channels: usize,
     /// `nf_conntrack_irc dcc_timeout`: how long an offer is good.
@@ -152,7 +155,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ftp_loose: false, irc_max_channels: 8, irc_timeout: Duration::from_secs(300) }
+        Self {
+            ftp_loose: false,
+            ftp_numbers: Numbers::Wrap,
+            irc_max_channels: 8,
+            irc_timeout: Duration::from_secs(300),
+        }
     }
 }
 

@@ -63,18 +63,3 @@ impl fmt::Debug for Text {
 pub(super) fn starts_with(bytes: &[u8], prefix: &[u8]) -> bool {
     bytes.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
-
-/// The number that `bytes` begin with and how many digits it has; none if there is no digit or it is over `max`.
-pub(super) fn number(bytes: &[u8], max: u32) -> Option<(u32, usize)> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
-    let mut len = 0;
-    let mut value = 0_u32;
-    for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
-        if value > max {
-            return None;
-        }
-        len += 1;
-    }
-    (len > 0).then_some((value, len))
-}

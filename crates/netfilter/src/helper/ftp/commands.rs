@@ -5,7 +5,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
 
-use crate::helper::text::{number, starts_with};
+use crate::helper::text::starts_with;
 use crate::status::Direction;
 use crate::tuple::Address;
 
@@ -42,7 +42,7 @@ pub struct Command<A> {
     pub range: Range<usize>,
     /// The address; the sender's own where none is written.
     pub address: A,
-    /// The port, not zero.
+    /// The port.
     pub port: u16,
 }
 
@@ -57,8 +57,17 @@ pub enum Found<A> {
     Whole(Command<A>),
 }
 
+/// How numbers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// One that is too large loses its highest bits, and PORT and 227 may name port 0.
+    Wrap,
+    /// One that is too large, and port 0, make the text wrong.
+    Checked,
+}
+
 /// Looks for what `direction` may announce at the start of `text`, which comes from `sender`.
-pub fn find<A: Address>(text: &[u8], direction: Direction, sender: A) -> Found<A> {
+pub fn find<A: Address>(text: &[u8], direction: Direction, sender: A, numbers: Numbers) -> Found<A> {
     let forms = match direction {
         Direction::Original => [Form::Port, Form::Eprt],
         Direction::Reply => [Form::Pasv, Form::Epsv],
@@ -75,7 +84,7 @@ pub fn find<A: Address>(text: &[u8], direction: Direction, sender: A) -> Found<A
                 return Found::Part(form);
             }
         } else if starts_with(text, pattern) {
-            return match form.read(text, pattern.len(), sender) {
+            return match form.read(text, pattern.len(), sender, numbers) {
                 Some((range, address, port)) => Found::Whole(Command { form, range, address, port }),
                 None => Found::Part(form),
             };
@@ -86,24 +95,30 @@ pub fn find<A: Address>(text: &[u8], direction: Direction, sender: A) -> Found<A
 
 impl Form {
     /// The numbers behind the pattern.
-    fn read<A: Address>(self, text: &[u8], after: usize, sender: A) -> Option<(Range<usize>, A, u16)> {
+    fn read<A: Address>(
+        self,
+        text: &[u8],
+        after: usize,
+        sender: A,
+        numbers: Numbers,
+    ) -> Option<(Range<usize>, A, u16)> {
         let position = |found: &dyn Fn(u8) -> bool| Some(after + text[after..].iter().position(|&byte| found(byte))?);
         let (start, (len, address, port)) = match self {
             Self::Port => {
                 let start = position(&|byte| byte == b' ')? + 1;
-                (start, six_numbers(&text[start..], Some(b'\r'), sender)?)
+                (start, six_numbers(&text[start..], Some(b'\r'), sender, numbers)?)
             }
             Self::Pasv => {
                 let start = position(&|byte| byte.is_ascii_digit())?;
-                (start, six_numbers(&text[start..], None, sender)?)
+                (start, six_numbers(&text[start..], None, sender, numbers)?)
             }
             Self::Eprt => {
                 let start = position(&|byte| byte == b' ')? + 1;
-                (start, extended_port(&text[start..])?)
+                (start, extended_port(&text[start..], numbers)?)
             }
             Self::Epsv => {
                 let start = position(&|byte| byte == b'(')? + 1;
-                let (len, port) = extended_passive(&text[start..])?;
+                let (len, port) = extended_passive(&text[start..], numbers)?;
                 (start, (len, sender, port))
             }
         };
@@ -112,42 +127,47 @@ impl Form {
 }
 
 /// `h,h,h,h,p,p` up to `end`, or up to anything: how long it is, address and port.
-fn six_numbers<A: Address>(text: &[u8], end: Option<u8>, sender: A) -> Option<(usize, A, u16)> {
-    let ([a, b, c, d, high, low], len) = octets(text, b',', end)?;
-    let port = u16::from_be_bytes([high, low]);
+fn six_numbers<A: Address>(text: &[u8], end: Option<u8>, sender: A, numbers: Numbers) -> Option<(usize, A, u16)> {
+    let ([a, b, c, d, high, low], len) = octets(text, b',', end, numbers)?;
+    let port = (high << 8 | low) as u16;
+    if port == 0 && numbers == Numbers::Checked {
+        return None;
+    }
+    // Of an IPv6 address only the first four octets: another host's than the sender's, so not believed.
     let host_bits = A::BITS - 32;
-    // The four octets of an IPv6 address' start, if this is IPv6: never the sender's, so never believed.
-    let number =
-        u128::from(u32::from_be_bytes([a, b, c, d])) << host_bits | sender.to_number() & ((1 << host_bits) - 1);
-    (port != 0).then(|| (len, A::of_number(number), port))
+    let number = u128::from(address([a, b, c, d])) << host_bits | sender.to_number() & ((1 << host_bits) - 1);
+    Some((len, A::of_number(number), port))
 }
 
 /// `|1|address|port|` with any delimiter: how long it is, address and port.
-fn extended_port<A: Address>(text: &[u8]) -> Option<(usize, A, u16)> {
+fn extended_port<A: Address>(text: &[u8], numbers: Numbers) -> Option<(usize, A, u16)> {
     let &[delimiter, family, second, ..] = text else { return None };
     if !is_delimiter(delimiter) || second != delimiter || family != if A::IS_V4 { b'1' } else { b'2' } {
         return None;
     }
     let rest = &text[3..];
     let (address, address_len): (IpAddr, usize) = if A::IS_V4 {
-        let ([a, b, c, d], len) = octets(rest, b'.', Some(delimiter))?;
-        (Ipv4Addr::new(a, b, c, d).into(), len)
+        let (numbers, len) = octets(rest, b'.', Some(delimiter), numbers)?;
+        (Ipv4Addr::from_bits(address(numbers)).into(), len)
     } else {
-        let len = rest.iter().take(46).position(|&byte| byte == delimiter)?;
+        let len = rest.iter().take(MAX_IPV6_LEN + 1).position(|&byte| byte == delimiter)?;
         (core::str::from_utf8(&rest[..len]).ok()?.parse::<Ipv6Addr>().ok()?.into(), len)
     };
     let port_at = 3 + address_len + 1;
-    let (len, port) = port(text.get(port_at..)?, delimiter)?;
+    let (len, port) = port(text.get(port_at..)?, delimiter, numbers)?;
     Some((port_at + len, A::of(address)?, port))
 }
 
+/// The longest text of an IPv6 address: six groups and an IPv4 address.
+const MAX_IPV6_LEN: usize = 45;
+
 /// `|||port|` with any delimiter: how long it is, and the port.
-fn extended_passive(text: &[u8]) -> Option<(usize, u16)> {
+fn extended_passive(text: &[u8], numbers: Numbers) -> Option<(usize, u16)> {
     let &[delimiter, second, third, ..] = text else { return None };
     if !is_delimiter(delimiter) || second != delimiter || third != delimiter {
         return None;
     }
-    let (len, port) = port(&text[3..], delimiter)?;
+    let (len, port) = port(&text[3..], delimiter, numbers)?;
     Some((3 + len, port))
 }
 
@@ -156,20 +176,35 @@ fn is_delimiter(byte: u8) -> bool {
     (33..=126).contains(&byte) && !byte.is_ascii_digit()
 }
 
-/// A port with the delimiter behind it: how long both are, and the port.
-fn port(text: &[u8], delimiter: u8) -> Option<(usize, u16)> {
-    let (port, len) = number(text, u32::from(u16::MAX))?;
+/// A port that is not zero, with the delimiter behind it: how long both are, and the port.
+fn port(text: &[u8], delimiter: u8, numbers: Numbers) -> Option<(usize, u16)> {
+    let len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let port = text[..len].iter().try_fold(0_u32, |port, &digit| {
+        let port = port * 10 + u32::from(digit - b'0');
+        match numbers {
+            Numbers::Wrap => Some(port & 0xffff),
+            Numbers::Checked => (port <= 0xffff).then_some(port),
+        }
+    })?;
     (port != 0 && text.get(len) == Some(&delimiter)).then_some((len + 1, port as u16))
 }
 
-/// `N` numbers up to 255 with a separator between, up to `end`, or up to any other byte; and how long they are. Where a
-/// number is missing it is zero.
-fn octets<const N: usize>(text: &[u8], separator: u8, end: Option<u8>) -> Option<([u8; N], usize)> {
-    let mut numbers = [0_u8; N];
+/// The address of four numbers; what is too large spills over, as the kernel's shifts let it.
+fn address([a, b, c, d]: [u32; 4]) -> u32 {
+    a << 24 | b << 16 | c << 8 | d
+}
+
+/// `N` numbers with a separator between, up to `end`, or up to any other byte; and how long they are. Where a number is
+/// missing it is zero.
+fn octets<const N: usize>(text: &[u8], separator: u8, end: Option<u8>, read_as: Numbers) -> Option<([u32; N], usize)> {
+    let mut numbers = [0_u32; N];
     let mut n = 0;
     for (len, &byte) in text.iter().enumerate() {
         if byte.is_ascii_digit() {
-            numbers[n] = numbers[n].checked_mul(10)?.checked_add(byte - b'0')?;
+            numbers[n] = numbers[n].wrapping_mul(10).wrapping_add(u32::from(byte - b'0'));
+            if numbers[n] > 255 && read_as == Numbers::Checked {
+                return None;
+            }
         } else if byte == separator {
             n += 1;
             if n == N {
