@@ -7,11 +7,14 @@
 //! |---|---|
 //! | [`tuple`], [`status`] | what names a flow, and what is known of it |
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
+//! | [`expect`], [`helper`] | which flows come next, and whose text says so |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
 //! | [`rules`] | tables, chains and rules as iptables-save writes them, asked about a packet at a hook |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
+pub mod expect;
+pub mod helper;
 pub mod nat;
 pub mod rules;
 pub mod seqadj;

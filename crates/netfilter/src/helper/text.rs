@@ -1,0 +1,65 @@
+//! Short texts without allocation, and reading numbers and addresses out of bytes.
+
+use core::fmt;
+use core::fmt::Write as _;
+
+/// The longest text that a helper writes: an IPv6 address written out, a port, and what is around them.
+const MAX_LEN: usize = 72;
+
+/// What a helper writes into a packet.
+#[derive(Clone, Copy)]
+pub struct Text {
+    bytes: [u8; MAX_LEN],
+    len: u8,
+}
+
+impl Text {
+    /// What these bytes or `format_args!` say; what does not fit is cut, and nothing that a helper writes is so long.
+    pub fn new(args: fmt::Arguments<'_>) -> Self {
+        let mut text = Self { bytes: [0; MAX_LEN], len: 0 };
+        let fits = text.write_fmt(args).is_ok();
+        debug_assert!(fits, "{args} is longer than any address and port");
+        text
+    }
+
+    /// Two bytes, the higher first.
+    pub fn number(number: u16) -> Self {
+        let mut text = Self { bytes: [0; MAX_LEN], len: 2 };
+        text.bytes[..2].copy_from_slice(&number.to_be_bytes());
+        text
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let start = usize::from(self.len);
+        let room = self.bytes.get_mut(start..start + more.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(more.as_bytes());
+        self.len += more.len() as u8;
+        Ok(())
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Whether `bytes` begin with `prefix`, letters in either case.
+pub(super) fn starts_with(bytes: &[u8], prefix: &[u8]) -> bool {
+    bytes.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
