@@ -1,0 +1,353 @@
+//! The table of flows: who is tracked, found by either tuple, in bounded memory.
+//!
+//! The model: flows lie in a slab and are named by their place; an [index](index::Index) leads from the hash of a tuple and a
+//! zone to a flow and a direction, and a second one from a source endpoint to the newest flow that is translated from it. A
+//! flow has a place from the moment it is made, but is found only once it is [inserted](Table::insert): until then it belongs
+//! to the packet that made it. Whatever only few flows have (a helper, counters, a timeout policy) is kept aside.
+//!
+//! Expiry is lazy, as in Linux: a lookup that meets an expired flow removes it, and [`Table::sweep`] goes through the rest.
+
+mod flow;
+mod hash;
+mod index;
+
+use std::collections::{HashMap, VecDeque};
+
+use pinhole_sansio::{Instant, Rng};
+
+pub use flow::{Counters, Extra, Flow, FlowId, Zone};
+
+use crate::status::{Direction, Status};
+use crate::tuple::{Address, Tuple};
+use flow::{NOBODY, Place};
+use hash::Secret;
+use index::Index;
+
+/// The flows of one address family.
+#[derive(Debug)]
+pub struct Table<A> {
+    flows: Vec<Flow<A>>,
+    /// The first of the places that are free, linked by [`Flow::newer`].
+    free: u32,
+    /// Flows that have a place, found or not.
+    len: usize,
+    /// Values are a place and a direction in the lowest bit.
+    index: Index,
+    /// Values are places of flows that are the newest of their source.
+    sources: Index,
+    secret: Secret,
+    extras: HashMap<u32, Box<Extra<A>>>,
+    /// What has been removed because its time was over, for whoever has to be told.
+    expired: VecDeque<Expired<A>>,
+    /// Where the sweep goes on.
+    swept: usize,
+}
+
+/// A flow whose time was over.
+#[derive(Debug)]
+pub struct Expired<A> {
+    /// Which one it was.
+    pub id: FlowId,
+    /// As it was.
+    pub flow: Flow<A>,
+    /// What was kept aside of it.
+    pub extra: Option<Box<Extra<A>>>,
+}
+
+impl<A: Address> Table<A> {
+    /// An empty table that takes `capacity` flows before it grows; the seed makes its hashes unguessable.
+    pub fn new(capacity: usize, rng: &mut Rng) -> Self {
+        Self {
+            flows: Vec::with_capacity(capacity),
+            free: NOBODY,
+            len: 0,
+            index: Index::with_capacity(2 * capacity),
+            sources: Index::with_capacity(capacity),
+            secret: Secret::new(rng),
+            extras: HashMap::new(),
+            expired: VecDeque::new(),
+            swept: 0,
+        }
+    }
+
+    /// The flow that has this tuple in this zone, and in which direction. One whose time is over is removed instead.
+    #[inline]
+    pub fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<(u32, Direction)> {
+        self.find_hashed(now, self.hash(tuple, zone), tuple, zone)
+    }
+
+    /// [`find`](Self::find), when the hash is known.
+    #[inline]
+    pub(crate) fn find_hashed(
+        &mut self,
+        now: Instant,
+        hash: u64,
+        tuple: &Tuple<A>,
+        zone: u16,
+    ) -> Option<(u32, Direction)> {
+        let value = self.index.find(hash, |value| {
+            let place = Place::from_bits(value);
+            self.flows[place.at as usize].is(tuple, zone, place.direction)
+        })?;
+        let Place { at, direction } = Place::from_bits(value);
+        if self.flows[at as usize].expires <= now {
+            self.expire(at);
+            return None;
+        }
+        Some((at, direction))
+    }
+
+    /// The hash of a tuple in a zone.
+    #[inline]
+    pub(crate) fn hash(&self, tuple: &Tuple<A>, zone: u16) -> u64 {
+        self.secret.hash(tuple, zone)
+    }
+
+    /// Reads the memory that [`find_hashed`](Self::find_hashed) will read, for a batch.
+    #[inline]
+    pub(crate) fn peek(&self, hash: u64) -> Option<u32> {
+        self.index.peek(hash)
+    }
+
+    /// Makes a flow that is not found yet.
+    pub fn add(&mut self, flow: Flow<A>) -> u32 {
+        self.len += 1;
+        if self.free == NOBODY {
+            self.flows.push(flow);
+            return (self.flows.len() - 1) as u32;
+        }
+        let at = self.free;
+        let place = &mut self.flows[at as usize];
+        self.free = place.newer;
+        let generation = place.generation;
+        *place = Flow { generation, ..flow };
+        at
+    }
+
+    /// Makes a flow findable, in one direction only or in both.
+    pub fn insert(&mut self, at: u32, only: Option<Direction>) {
+        for direction in [Direction::Original, Direction::Reply] {
+            if only.is_none_or(|only| only == direction) {
+                let hash = self.hash_of(Place { at, direction });
+                let (flows, secret) = (&self.flows, &self.secret);
+                let again = |value| hash_at(flows, secret, Place::from_bits(value));
+                self.index.insert(hash, Place { at, direction }.bits(), again);
+            }
+        }
+        let flow = &mut self.flows[at as usize];
+        flow.status |= Status::CONFIRMED;
+        flow.reply_only = only == Some(Direction::Reply);
+    }
+
+    /// Removes a flow, found or not.
+    pub fn remove(&mut self, at: u32) -> (Flow<A>, Option<Box<Extra<A>>>) {
+        let flow = self.flows[at as usize].clone();
+        if flow.status.contains(Status::CONFIRMED) {
+            for direction in [Direction::Original, Direction::Reply] {
+                if direction == Direction::Reply || !flow.reply_only {
+                    let place = Place { at, direction };
+                    self.index.remove(self.hash_of(place), place.bits());
+                }
+            }
+        }
+        self.unlink_source(at);
+        let extra = if flow.has_extra { self.extras.remove(&at) } else { None };
+        let place = &mut self.flows[at as usize];
+        place.generation = place.generation.wrapping_add(1);
+        place.status = Status::default();
+        place.is_free = true;
+        place.has_extra = false;
+        place.newer = self.free;
+        self.free = at;
+        self.len -= 1;
+        (flow, extra)
+    }
+
+    /// The flow at a place.
+    #[inline]
+    pub fn flow(&self, at: u32) -> &Flow<A> {
+        &self.flows[at as usize]
+    }
+
+    /// The flow at a place, to be changed in everything that it is not found by.
+    #[inline]
+    pub fn flow_mut(&mut self, at: u32) -> &mut Flow<A> {
+        &mut self.flows[at as usize]
+    }
+
+    /// What names the flow at a place for good.
+    pub fn id(&self, at: u32) -> FlowId {
+        FlowId { at, generation: self.flows[at as usize].generation }
+    }
+
+    /// The place of a flow, if it still is the one that had this name.
+    pub fn place(&self, id: FlowId) -> Option<u32> {
+        let flow = self.flows.get(id.at as usize)?;
+        (!flow.is_free && flow.generation == id.generation).then_some(id.at)
+    }
+
+    /// What is kept aside of a flow.
+    #[inline]
+    pub fn extra(&self, at: u32) -> Option<&Extra<A>> {
+        if !self.flows[at as usize].has_extra {
+            return None;
+        }
+        self.extras.get(&at).map(|extra| &**extra)
+    }
+
+    /// What is kept aside of a flow, if anything is.
+    #[inline]
+    pub fn extra_mut(&mut self, at: u32) -> Option<&mut Extra<A>> {
+        if !self.flows[at as usize].has_extra {
+            return None;
+        }
+        self.extras.get_mut(&at).map(|extra| &mut **extra)
+    }
+
+    /// The flow, and what is kept aside of it.
+    pub(crate) fn parts(&mut self, at: u32) -> (&mut Flow<A>, Option<&mut Extra<A>>) {
+        let flow = &mut self.flows[at as usize];
+        let extra = if flow.has_extra { self.extras.get_mut(&at).map(|extra| &mut **extra) } else { None };
+        (flow, extra)
+    }
+
+    /// Makes room aside for a flow.
+    pub fn make_extra(&mut self, at: u32) -> &mut Extra<A> {
+        self.flows[at as usize].has_extra = true;
+        self.extras.entry(at).or_default()
+    }
+
+    /// Enters a flow as the newest that is translated from its source endpoint.
+    pub fn link_source(&mut self, at: u32) {
+        let hash = self.source_hash(at);
+        let head = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(&self.flows[at as usize]));
+        if let Some(head) = head {
+            self.sources.replace(hash, head, at);
+            self.flows[head as usize].newer = at;
+        } else {
+            let (flows, secret) = (&self.flows, &self.secret);
+            let again = |value: u32| secret.hash_source(&flows[value as usize]);
+            self.sources.insert(hash, at, again);
+        }
+        let flow = &mut self.flows[at as usize];
+        flow.older = head.unwrap_or(NOBODY);
+        flow.newer = NOBODY;
+        flow.has_source = true;
+    }
+
+    /// The flows that are translated from the source endpoint of `like`, newest first.
+    pub fn same_source<'a>(&'a self, like: &Flow<A>) -> impl Iterator<Item = &'a Flow<A>> {
+        let hash = self.secret.hash_source(like);
+        let first = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like));
+        let next = |flow: &&Flow<A>| (flow.older != NOBODY).then(|| &self.flows[flow.older as usize]);
+        core::iter::successors(first.map(|at| &self.flows[at as usize]), next)
+    }
+
+    /// Removes from the nearest eight buckets those flows of the first bucket with any that are not ASSURED
+    /// (`early_drop`). Says how many.
+    pub fn drop_early(&mut self, tuple: &Tuple<A>, zone: u16, buckets: usize) -> usize {
+        let hash = self.hash(tuple, zone);
+        let spared = |at: u32| {
+            let status = self.flows[at as usize].status;
+            status.intersects(Status::ASSURED | Status::FIXED_TIMEOUT | Status::DYING)
+        };
+        let mut victims: Vec<u32> = Vec::new();
+        for bucket in self.index.neighbours(hash, buckets) {
+            victims.extend(bucket.map(|value| Place::from_bits(value).at).filter(|&at| !spared(at)));
+            if !victims.is_empty() {
+                break;
+            }
+        }
+        victims.sort_unstable();
+        victims.dedup();
+        for &at in &victims {
+            self.expire(at);
+        }
+        victims.len()
+    }
+
+    /// Looks at `count` places and removes what is over; says whether it has come round.
+    pub fn sweep(&mut self, now: Instant, count: usize, mut early: impl FnMut(&Flow<A>) -> bool) -> bool {
+        let end = self.flows.len().min(self.swept.saturating_add(count));
+        for at in self.swept..end {
+            let flow = &self.flows[at];
+            if !flow.is_free && flow.status.contains(Status::CONFIRMED) && (flow.expires <= now || early(flow)) {
+                self.expire(at as u32);
+            }
+        }
+        self.swept = if end == self.flows.len() { 0 } else { end };
+        self.swept == 0
+    }
+
+    /// The next flow that was removed because its time was over.
+    pub fn poll_expired(&mut self) -> Option<Expired<A>> {
+        self.expired.pop_front()
+    }
+
+    /// Every flow that is found, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (FlowId, &Flow<A>)> {
+        let there = |(_, flow): &(usize, &Flow<A>)| !flow.is_free && flow.status.contains(Status::CONFIRMED);
+        let name = |(at, flow): (usize, &'_ Flow<A>)| FlowId { at: at as u32, generation: flow.generation };
+        self.flows.iter().enumerate().filter(there).map(move |(at, flow)| (name((at, flow)), flow))
+    }
+
+    /// Flows that have a place, those that are not found included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes of memory it has.
+    pub fn bytes(&self) -> usize {
+        let extras = self.extras.capacity() * (size_of::<u32>() + size_of::<Box<Extra<A>>>());
+        self.flows.capacity() * size_of::<Flow<A>>() + self.index.bytes() + self.sources.bytes() + extras
+    }
+
+    /// Removes a flow whose time is over, and remembers that for [`poll_expired`](Self::poll_expired).
+    pub(crate) fn expire(&mut self, at: u32) {
+        let id = self.id(at);
+        let (flow, extra) = self.remove(at);
+        self.expired.push_back(Expired { id, flow, extra });
+    }
+
+    fn unlink_source(&mut self, at: u32) {
+        let Flow { has_source, older, newer, .. } = self.flows[at as usize];
+        if !has_source {
+            return;
+        }
+        if newer == NOBODY {
+            let hash = self.source_hash(at);
+            if older == NOBODY {
+                self.sources.remove(hash, at);
+            } else {
+                self.sources.replace(hash, at, older);
+            }
+        } else {
+            self.flows[newer as usize].older = older;
+        }
+        if older != NOBODY {
+            self.flows[older as usize].newer = newer;
+        }
+        self.flows[at as usize].has_source = false;
+    }
+
+    fn source_hash(&self, at: u32) -> u64 {
+        self.secret.hash_source(&self.flows[at as usize])
+    }
+
+    fn hash_of(&self, place: Place) -> u64 {
+        hash_at(&self.flows, &self.secret, place)
+    }
+}
+
+fn hash_at<A: Address>(flows: &[Flow<A>], secret: &Secret, place: Place) -> u64 {
+    let flow = &flows[place.at as usize];
+    secret.hash(&flow.tuple(place.direction), flow.zone.in_direction(place.direction))
+}
+
+#[cfg(test)]
+mod tests;
