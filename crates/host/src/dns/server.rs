@@ -129,11 +129,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+/// What the kernel said is told by `Display`, in better words, and is no source beside it.
+impl std::error::Error for BindError {}
 
 /// A running server. Stops when dropped; [`stop`](Self::stop) also waits for its tasks.
 #[derive(Debug)]

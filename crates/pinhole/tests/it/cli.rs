@@ -56,6 +56,7 @@ fn a_port_that_is_taken_is_named() {
         "{}",
         ended.stderr
     );
+    assert!(!ended.stderr.contains("os error"), "it is said once: {}", ended.stderr);
 }
 
 #[test]
