@@ -73,6 +73,12 @@ pub(super) fn places(settings: &config::Registry) -> Result<Vec<Place>> {
             places.push(Place { address, device: None, beside_wildcard: false });
         }
     }
+    if !settings.allow.is_empty() && places.iter().all(Place::is_tunnel) {
+        bail!(
+            "`allow` says who may ask from outside the tunnel, but nobody outside can: all that is listened on is in the \
+             tunnel; add an address outside it (--listen, or `listen` in [registry]), or leave `allow` out"
+        );
+    }
     let mut seen: Vec<SocketAddr> = Vec::new();
     places.retain(|place| {
         let new = !seen.contains(&place.address);

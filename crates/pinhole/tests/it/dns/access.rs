@@ -96,6 +96,18 @@ fn only_the_networks_of_the_list_are_answered_and_peers_always() {
 }
 
 #[test]
+fn a_list_of_strangers_who_cannot_ask_anyway_is_a_mistake_that_is_said() {
+    let Some(stage) = stage() else { return };
+    let _device = stage.device("wg0", &readme());
+    for listen in [&[][..], &["--listen", TUNNEL]] {
+        let args = ["--zone", "example.com.", "--device", "wg0", "--allow", "198.51.100.0/24"];
+        let registry = stage.start(&[&args, listen].concat());
+        until("it ends", || (!registry.is_running()).then_some(()));
+        until("it says why", || registry.errors().contains("outside the tunnel").then_some(()));
+    }
+}
+
+#[test]
 fn a_stranger_gets_at_most_four_times_what_it_sent() {
     let Some(stage) = stage() else { return };
     let nets: Vec<String> = (0..200).map(|n| format!("10.1.{n}.0/24")).collect();
