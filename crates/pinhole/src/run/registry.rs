@@ -9,7 +9,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use pinhole_agent::event::Event;
 use pinhole_agent::registry::{self, Input, Output, Query, Registry, ZoneConfig};
-use pinhole_dns::Name;
 use pinhole_dns::answers::Answers;
 use pinhole_host::dns::{Reply, Server, SlowQuery};
 use pinhole_host::wireguard::Control;
@@ -162,8 +161,7 @@ fn read_device(devices: &mut Devices, name: &str) -> Result<pinhole_wg::Device> 
 }
 
 fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig> {
-    let name = |text: &str| -> Result<Name> { text.parse().with_context(|| format!("`{text}` is not a domain name")) };
-    let origin = name(&zone.name)?;
+    let origin = zone.name.0.clone();
     registry::instance(&origin, &"a".repeat(56))
         .with_context(|| format!("the zone name {origin} is too long: the peers' names do not fit below it"))?;
     let itself = match &zone.itself {
@@ -177,7 +175,7 @@ fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig>
         origin,
         device: zone.device.clone(),
         itself,
-        name_servers: zone.ns.iter().map(|ns| name(ns)).collect::<Result<_>>()?,
+        name_servers: zone.ns.iter().map(|ns| ns.0.clone()).collect(),
         addresses: listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect(),
     })
 }
