@@ -12,8 +12,9 @@ use pinhole_agent::registry::{self, Input, Output, Query, Registry, ZoneConfig};
 use pinhole_dns::answers::Answers;
 use pinhole_host::dns::{Reply, Server, SlowQuery};
 use pinhole_host::wireguard::Control;
-use pinhole_sansio::Machine;
+use pinhole_sansio::{Duration, Machine};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::Clock;
 use super::report::Report;
@@ -42,8 +43,8 @@ pub async fn run(
     let (queries, mut incoming) = mpsc::channel(QUERIES);
     let mut driver = Driver {
         registry: Registry::new(clock.now(), config),
-        clock,
         devices,
+        reads: JoinSet::new(),
         servers: Vec::new(),
         replies: HashMap::new(),
         next_query: 0,
@@ -52,6 +53,11 @@ pub async fn run(
     // The devices are read before the first question can come.
     driver.registry.handle_input(clock.now(), Input::Timeout);
     driver.carry_out();
+    while let Some(read) = driver.reads.join_next().await {
+        let input = driver.taken(read.context("reading a device failed")?);
+        driver.registry.handle_input(clock.now(), input);
+        driver.carry_out();
+    }
     for place in places {
         let answers = driver.registry.answers_at(place.address.ip()).context("nothing to answer from yet")?;
         let (server, slow) = listen::bind(&settings, &place, Arc::clone(answers))?;
@@ -66,6 +72,7 @@ pub async fn run(
         let input = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break,
             Some((query, place)) = incoming.recv() => driver.take(query, &place),
+            Some(read) = driver.reads.join_next() => driver.taken(read.context("reading a device failed")?),
             () = clock.sleep_until(driver.registry.poll_timeout()) => Input::Timeout,
         };
         driver.registry.handle_input(clock.now(), input);
@@ -87,10 +94,21 @@ async fn forward(mut slow: mpsc::Receiver<SlowQuery>, place: Place, queries: mps
 
 type Devices = BTreeMap<String, Option<Control>>;
 
+/// What reading a device has given.
+struct Read {
+    name: String,
+    /// The handle to use next time, if it is still good.
+    control: Option<Control>,
+    device: Result<pinhole_wg::Device, String>,
+    wall: Duration,
+}
+
 struct Driver {
-    clock: Clock,
     registry: Registry,
+    /// Handles of the devices that are not being read.
     devices: Devices,
+    /// On threads of their own: a device that hangs makes nobody else wait.
+    reads: JoinSet<Read>,
     servers: Vec<(Place, Server)>,
     /// The ways back to who asked what is not answered yet.
     replies: HashMap<u64, Reply>,
@@ -110,13 +128,18 @@ impl Driver {
         Input::Query(Query { id, source, local, transport, verified, bytes: message, cookie })
     }
 
+    fn taken(&mut self, read: Read) -> Input {
+        let Read { name, control, device, wall } = read;
+        self.devices.insert(name.clone(), control);
+        Input::Device { name, device, wall }
+    }
+
     fn carry_out(&mut self) {
         while let Some(output) = self.registry.poll_output() {
             match output {
                 Output::ReadDevice(name) => {
-                    let wall = Clock::wall();
-                    let device = read_device(&mut self.devices, &name).map_err(|error| format!("{error:#}"));
-                    self.registry.handle_input(self.clock.now(), Input::Device { name, device, wall });
+                    let control = self.devices.remove(&name).flatten();
+                    self.reads.spawn_blocking(|| read_device(name, control));
                 }
                 Output::Publish { local, answers } => self.publish(local, &answers),
                 Output::Reply { id, bytes } => {
@@ -147,17 +170,18 @@ fn open_devices(settings: &config::Registry) -> Result<Devices> {
 }
 
 /// A device that failed is opened anew: it may have been deleted and made again.
-fn read_device(devices: &mut Devices, name: &str) -> Result<pinhole_wg::Device> {
-    let slot = devices.entry(name.to_owned()).or_default();
-    let control = match slot {
-        Some(control) => control,
-        None => slot.insert(Control::open(name)?),
+fn read_device(name: String, control: Option<Control>) -> Read {
+    let wall = Clock::wall();
+    let read = || -> Result<_> {
+        let mut control = control.map_or_else(|| Control::open(&name), Ok)?;
+        let device = control.device()?;
+        Ok((control, device))
     };
-    let device = control.device();
-    if device.is_err() {
-        *slot = None;
-    }
-    Ok(device?)
+    let (control, device) = match read() {
+        Ok((control, device)) => (Some(control), Ok(device)),
+        Err(error) => (None, Err(format!("{error:#}"))),
+    };
+    Read { name, control, device, wall }
 }
 
 fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig> {
