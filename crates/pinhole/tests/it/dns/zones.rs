@@ -21,6 +21,9 @@ fn each_zone_has_its_own_device_and_a_zone_below_another_wins() {
     assert_eq!(ask(&other.label(), "example.com."), NXDOMAIN);
     assert_eq!(ask(ONE, "deep.example.com."), NXDOMAIN);
     assert_eq!(client.ask(&Query::new("deep.example.com.", SOA)).types()[0], [SOA]);
+    // Whatever the case of the configuration, as wgsd has it.
+    let listed = client.ask(&Query::new("_wireguard._udp.example.com.", PTR)).targets();
+    assert_eq!(listed[0], format!("{ONE}._wireguard._udp.example.com."));
 }
 
 #[test]
