@@ -16,7 +16,8 @@ use crate::run::{self, Role};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   pinhole registry --zone example.com. --device wg0
-  pinhole registry --zone example.com. --device wg0 --listen 0.0.0.0:53 --allow 198.51.100.0/24 --self
+  pinhole registry --zone example.com. --device wg0 --self 192.0.2.1:51820
+  pinhole registry -z example.com. -d wg0 --listen 0.0.0.0 --allow 198.51.100.0/24
   dig @10.0.0.254 _wireguard._udp.example.com. PTR
 
 It listens on the device's own tunnel addresses unless told otherwise, so that only peers can ask.
