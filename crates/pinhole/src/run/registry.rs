@@ -3,7 +3,7 @@
 mod listen;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -36,10 +36,10 @@ pub async fn run(
 ) -> Result<()> {
     let devices = open_devices(&settings)?;
     let places = listen::places(&settings)?;
-    let addresses: Vec<SocketAddr> = places.iter().map(|place| place.address).collect();
+    let addresses = listen::name_server_addresses(&settings, &places);
     let zones = settings.zone.iter().map(|zone| zone_config(zone, &addresses)).collect::<Result<Vec<_>>>()?;
     let clock = Clock::start();
-    let config = registry::Config { zones, listen: addresses.iter().map(SocketAddr::ip).collect() };
+    let config = registry::Config { zones, listen: places.iter().map(|place| place.address.ip()).collect() };
     let (queries, mut incoming) = mpsc::channel(QUERIES);
     let mut driver = Driver {
         registry: Registry::new(clock.now(), config),
@@ -157,7 +157,7 @@ impl Driver {
         }
     }
 
-    fn publish(&self, local: Option<std::net::IpAddr>, answers: &Arc<Answers>) {
+    fn publish(&self, local: Option<IpAddr>, answers: &Arc<Answers>) {
         let concerned = self.servers.iter().filter(|(place, _)| local.is_none_or(|local| place.address.ip() == local));
         concerned.for_each(|(_, server)| server.publish(Arc::clone(answers)));
     }
@@ -184,7 +184,7 @@ fn read_device(name: String, control: Option<Control>) -> Read {
     Read { name, control, device, wall }
 }
 
-fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig> {
+fn zone_config(zone: &config::Zone, addresses: &[IpAddr]) -> Result<ZoneConfig> {
     // wgsd's names are in lower case, and some of its clients compare them byte by byte.
     let origin = zone.name.0.to_lowercase();
     registry::instance(&origin, &"a".repeat(56))
@@ -201,6 +201,6 @@ fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig>
         device: zone.device.clone(),
         itself,
         name_servers: zone.ns.iter().map(|ns| ns.0.clone()).collect(),
-        addresses: listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect(),
+        addresses: addresses.to_vec(),
     })
 }
