@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
-use serde::Deserialize;
+use pinhole_dns::Name;
+use serde::{Deserialize, Deserializer};
 
 /// Where the file is looked for when `-c` is not given.
 pub const DEFAULT_PATH: &str = "/etc/pinhole/pinhole.toml";
@@ -47,13 +48,31 @@ pub struct Registry {
     pub listen: Vec<Listen>,
     /// Who may ask, by address, besides those who ask through the tunnel. Empty: no one if it listens on tunnel addresses
     /// only, everyone if other addresses are listed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "prefixes")]
     pub allow: Vec<IpNet>,
     /// Answers a second to one unverified network (/24, /56); 0: unlimited.
     #[serde(default = "default_rate_limit")]
     pub rate_limit: u32,
     /// The zones.
     pub zone: Vec<Zone>,
+}
+
+impl Registry {
+    /// What can be told without the devices.
+    ///
+    /// # Errors
+    /// One that says what to change.
+    pub fn check(&self) -> Result<()> {
+        if self.zone.is_empty() {
+            bail!("[registry] has no zone: add [[registry.zone]] with name and device");
+        }
+        for (at, Zone { name: Domain(name), .. }) in self.zone.iter().enumerate() {
+            if self.zone[..at].iter().any(|zone| zone.name.0 == *name) {
+                bail!("the zone {name} is there twice: give each device a zone of its own");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The default of [`Registry::rate_limit`].
@@ -90,12 +109,45 @@ pub fn parse_dns_address(text: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| format!("`{text}` is not an address: expected 10.0.0.254, 10.0.0.254:53 or [fd00::1]:53"))
 }
 
+/// Reads a prefix, or a bare address as the prefix of that address alone.
+pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
+    pinhole_wg::prefix(text)
+        .ok_or_else(|| format!("`{text}` is not a prefix: expected 10.0.0.0/24, fd00::/64 or a bare address"))
+}
+
+fn prefixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse_prefix(text)).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+}
+
+/// A domain name, with or without the final dot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Domain(pub Name);
+
+impl TryFrom<String> for Domain {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Domain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.parse::<Name>().map_err(|error| format!("`{text}` is not a domain name: {error}"))?;
+        Ok(Self(name))
+    }
+}
+
 /// One zone and the device whose peers are in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
     /// Its name, such as `example.com.`
-    pub name: String,
+    pub name: Domain,
     /// The WireGuard device.
     pub device: String,
     /// Serve the registry itself as a peer too.
@@ -103,12 +155,17 @@ pub struct Zone {
     pub itself: Itself,
     /// Names of the zone's name servers, for delegation. Empty: `ns1.<zone>`.
     #[serde(default)]
-    pub ns: Vec<String>,
+    pub ns: Vec<Domain>,
 }
 
 /// The registry's own record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "`self` is true, false or { endpoint = \"192.0.2.1:51820\", allowed_ips = [\"10.0.0.254/32\"] }, of which \
+                 each may be left out"
+)]
 pub enum Itself {
     /// Not served, or served with the address that the question came to and the device's port.
     Flag(bool),
@@ -117,7 +174,7 @@ pub enum Itself {
         /// Where the registry's WireGuard is reached; without it as above.
         endpoint: Option<SocketAddr>,
         /// Its allowed-ips.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "prefixes")]
         allowed_ips: Vec<IpNet>,
     },
     /// Not served.
@@ -174,8 +231,8 @@ impl Config {
         if self.wireguard.is_empty() && self.registry.is_none() && self.agent.is_empty() {
             bail!("it names no role: add [[wireguard]], [registry] or [[agent]] (see pinhole.sample.toml)");
         }
-        if self.registry.as_ref().is_some_and(|registry| registry.zone.is_empty()) {
-            bail!("[registry] has no zone: add [[registry.zone]] with name and device");
+        if let Some(registry) = &self.registry {
+            registry.check()?;
         }
         let mut devices: Vec<&str> = self.agent.iter().map(|agent| agent.device.as_str()).collect();
         devices.sort_unstable();

@@ -36,6 +36,10 @@ const REFRESH_PER_PEER: Duration = Duration::from_micros(500);
 /// A question that needs the present state is content with one this old.
 const FRESH: Duration = Duration::from_millis(5);
 
+/// Questions that wait for a device to be read. A read takes a millisecond, but three seconds where a device hangs; what comes
+/// beyond these is answered from what is known.
+const MAX_WAITING: usize = 4_096;
+
 /// No question is held longer, whatever it asks for.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -136,8 +140,8 @@ pub struct Registry {
     serial: u32,
     published: HashMap<Option<IpAddr>, Arc<Answers>>,
     next_refresh: Instant,
-    /// Questions that wait for a device to be read.
-    waiting: Vec<Query>,
+    /// Questions that wait for devices to be read, and since when.
+    waiting: Vec<(Instant, Query)>,
     held: HashMap<u64, Held>,
     recent: VecDeque<Recent>,
     told: BTreeMap<Key, ToldWatcher>,
@@ -148,8 +152,19 @@ pub struct Registry {
 struct State {
     device: Device,
     failed: bool,
+    /// When the read that is under way was asked for.
+    reading: Option<Instant>,
+    /// When the last read that has ended was asked for: what it says is at least as new.
     read_at: Option<Instant>,
     meeting: Meeting,
+}
+
+impl State {
+    /// Is what is known new enough for a question that came at `since`? A device that failed has nothing newer to say; the next
+    /// refresh will find it if it is back.
+    fn is_settled(&self, since: Instant) -> bool {
+        self.failed || self.read_at.is_some_and(|at| at + FRESH >= since)
+    }
 }
 
 /// A question that is held.
@@ -202,7 +217,7 @@ impl Registry {
 
     fn on_device(&mut self, now: Instant, name: &str, device: Result<Device, String>, wall: Duration) {
         let Some(state) = self.devices.get_mut(name) else { return };
-        state.read_at = Some(now);
+        state.read_at = Some(state.reading.take().unwrap_or(now));
         match device {
             Ok(device) => {
                 if core::mem::take(&mut state.failed) {
@@ -229,7 +244,6 @@ impl Registry {
             }
         }
         self.answer_waiting(now);
-        self.release(now);
     }
 
     /// Compiles all zones anew. The serial is the time, or one more than the last if the clock stands still.
@@ -254,22 +268,33 @@ impl Registry {
         }
     }
 
-    fn on_query(&mut self, now: Instant, query: Query) {
-        let stale = self.devices.iter().filter(|(_, state)| state.read_at.is_none_or(|at| now.since(at) > FRESH));
-        let stale: Vec<String> = stale.map(|(name, _)| name.clone()).collect();
-        let settled = stale.is_empty();
-        self.waiting.push(query);
-        if settled {
-            self.answer_waiting(now);
-        } else if self.waiting.len() == 1 {
-            self.outputs.extend(stale.into_iter().map(Output::ReadDevice));
+    /// Has a device read, unless that is under way.
+    fn read(&mut self, now: Instant, stale: impl Fn(&State) -> bool) {
+        for (name, state) in self.devices.iter_mut().filter(|(_, state)| state.reading.is_none() && stale(state)) {
+            state.reading = Some(now);
+            self.outputs.push_back(Output::ReadDevice(name.clone()));
         }
     }
 
-    /// Answers or holds the questions that waited for the devices.
+    fn on_query(&mut self, now: Instant, query: Query) {
+        if self.waiting.len() == MAX_WAITING {
+            return self.answer_plainly(&query);
+        }
+        self.waiting.push((now, query));
+        self.answer_waiting(now);
+    }
+
+    /// Answers or holds the questions for which the devices have been read, and has them read for the others.
     fn answer_waiting(&mut self, now: Instant) {
-        for query in core::mem::take(&mut self.waiting) {
-            self.answer_or_hold(now, query);
+        for (since, query) in core::mem::take(&mut self.waiting) {
+            if self.devices.values().all(|state| state.is_settled(since)) {
+                self.answer_or_hold(now, query);
+            } else {
+                self.waiting.push((since, query));
+            }
+        }
+        if let Some(&(since, _)) = self.waiting.last() {
+            self.read(now, |state| !state.is_settled(since));
         }
         self.release(now);
     }
@@ -516,7 +541,7 @@ impl Machine for Registry {
             Input::Timeout => {
                 if self.next_refresh <= now {
                     self.next_refresh = now + self.refresh_interval();
-                    self.outputs.extend(self.devices.keys().cloned().map(Output::ReadDevice));
+                    self.read(now, |_| true);
                 }
                 self.tell_again(now);
                 self.release(now);

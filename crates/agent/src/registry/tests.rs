@@ -53,6 +53,24 @@ impl Bench {
         }
     }
 
+    /// Somebody asks for an address that there is not; what the registry wants for it.
+    fn miss(&mut self) -> Vec<Output> {
+        self.next_id += 1;
+        let question = Question { name: "x.example.com.".parse().expect("a name"), qtype: Type::A, qclass: 1 };
+        let bytes = Message { questions: vec![question], ..Message::default() }.encode();
+        let (source, local) = (SocketAddr::new(local(), 40_000), local());
+        let query =
+            Query { id: self.next_id, source, local, transport: Transport::Udp, verified: false, bytes, cookie: None };
+        self.registry.handle_input(self.now, Input::Query(query));
+        drain(&mut self.registry)
+    }
+
+    /// A read has ended; what the registry wants then.
+    fn has_read(&mut self, device: Result<Device, String>) -> Vec<Output> {
+        self.registry.handle_input(self.now, Input::Device { name: "wg0".into(), device, wall: WALL });
+        drain(&mut self.registry)
+    }
+
     /// Peer `from` of the device asks; the number of the question and what is answered at once.
     fn ask(&mut self, from: usize, name: &str, qtype: Type, ask: Ask, dns_id: u16) -> (u64, Vec<(u64, Message)>) {
         let id = self.next_id;
@@ -175,6 +193,53 @@ fn a_stranger_and_a_peer_that_asks_in_another_name_are_not_held() {
     bench.device.peers[0].allowed_ips = vec!["10.9.9.9/32".parse().expect("a prefix")];
     let (_, answers) = bench.seek(0, 1, 8);
     assert_eq!(answers.len(), 1, "the device does not know this source yet, and will within a refresh");
+}
+
+fn reads(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::ReadDevice(_))).count()
+}
+
+fn replies(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Reply { .. })).count()
+}
+
+#[test]
+fn a_miss_waits_for_a_read_that_began_after_it_and_one_read_settles_many() {
+    let mut bench = Bench::new();
+    bench.now += Duration::from_secs(1);
+    let first = bench.miss();
+    assert_eq!((reads(&first), replies(&first)), (1, 0));
+    bench.now += FRESH * 2;
+    for _ in 0..2 {
+        let later = bench.miss();
+        assert_eq!((reads(&later), replies(&later)), (0, 0), "one read at a time");
+    }
+    let device = bench.device.clone();
+    let ended = bench.has_read(Ok(device.clone()));
+    assert_eq!((reads(&ended), replies(&ended)), (1, 1), "what it says is older than the other two");
+    let ended = bench.has_read(Ok(device));
+    assert_eq!((reads(&ended), replies(&ended)), (0, 2));
+}
+
+#[test]
+fn a_miss_does_not_wait_for_a_device_that_has_failed() {
+    let mut bench = Bench::new();
+    bench.now += Duration::from_secs(1);
+    assert_eq!(reads(&bench.miss()), 1);
+    bench.now += Duration::from_secs(3);
+    assert_eq!(replies(&bench.miss()), 0, "it may still answer");
+    assert_eq!(replies(&bench.has_read(Err("silent".into()))), 2);
+    bench.now += Duration::from_secs(3);
+    let outputs = bench.miss();
+    assert_eq!((reads(&outputs), replies(&outputs)), (0, 1));
+}
+
+#[test]
+fn questions_that_wait_for_a_device_are_bounded() {
+    let mut bench = Bench::new();
+    bench.now += Duration::from_secs(1);
+    let answered: usize = (0..MAX_WAITING + 3).map(|_| replies(&bench.miss())).sum();
+    assert_eq!(answered, 3);
 }
 
 #[test]

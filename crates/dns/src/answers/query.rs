@@ -53,7 +53,8 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// What to do instead of answering: drop what is too short or a response; NOTIMP for another operation than QUERY;
-    /// FORMERR for anything but one question, no answer or authority, at most one good OPT record, and nothing behind.
+    /// FORMERR for anything but one question, no answer or authority (but for IXFR, which says there what the client has,
+    /// RFC 1995 §3), at most one good OPT record, and nothing behind.
     pub fn read(message: &'a [u8]) -> Result<Self, Unanswerable> {
         const FORMERR: Unanswerable = Unanswerable::Error(Rcode::FORMERR);
         let header = Header::read(message).ok_or(Unanswerable::Drop(Reason::TooShort))?;
@@ -63,10 +64,14 @@ impl<'a> Query<'a> {
         if header.flags & Header::OPCODE != 0 {
             return Err(Unanswerable::Error(Rcode::NOTIMP));
         }
-        let [1, 0, 0, records @ 0..=MAX_RECORDS] = header.counts else { return Err(FORMERR) };
+        let [1, 0, authority @ 0..=1, records @ 0..=MAX_RECORDS] = header.counts else { return Err(FORMERR) };
         let name_len = name_len(&message[HEADER..]).ok_or(FORMERR)?;
         let fixed = message[HEADER + name_len..].first_chunk::<4>().ok_or(FORMERR)?;
-        let opt = if records == 0 && message.len() == HEADER + name_len + 4 {
+        let qtype = Type(u16::from_be_bytes([fixed[0], fixed[1]]));
+        if authority > 0 && qtype != Type::IXFR {
+            return Err(FORMERR);
+        }
+        let opt = if authority + records == 0 && message.len() == HEADER + name_len + 4 {
             None
         } else {
             read_opt(message, HEADER + name_len + 4).map_err(|_| FORMERR)?
@@ -78,7 +83,7 @@ impl<'a> Query<'a> {
             message,
             header,
             name_len,
-            qtype: Type(u16::from_be_bytes([fixed[0], fixed[1]])),
+            qtype,
             qclass: u16::from_be_bytes([fixed[2], fixed[3]]),
             opt,
             hash,

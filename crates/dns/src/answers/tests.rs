@@ -5,7 +5,7 @@ use crate::edns::{self, cookie::Cookies};
 use crate::message::{Header, Message, Question};
 use crate::record::{Soa, Srv};
 use crate::zone::Zone;
-use crate::{Name, RData, Rcode, Type};
+use crate::{Name, RData, Rcode, Record, Type};
 
 const K1: &str = "yutrled535igkl7bdlerl6m4vjxsxm3uqqpl4nmsn27mt56ad4ha====";
 const K2: &str = "wmrid55v4enhxqx2jstyoyvkicj5pihkb2tr7r42smiu3t5l4i5q====";
@@ -401,6 +401,17 @@ fn the_callers_option_goes_into_an_answer_that_has_edns() {
 }
 
 #[test]
+fn an_incremental_transfer_is_refused_with_the_serial_that_it_asks_from() {
+    let answers = Answers::compile(&[readme_zone()]);
+    let origin = name("example.com");
+    let soa = Record { owner: origin.clone(), ttl: 0, data: RData::Soa(Zone::soa_for(&origin, 1)) };
+    let question = Question { name: origin, qtype: Type::IXFR, qclass: 1 };
+    let message = Message { questions: vec![question], authority: vec![soa], ..Message::default() };
+    let (_, bytes) = ask(&answers, &message.encode(), &LEGACY);
+    assert_eq!(Message::decode(&bytes).unwrap().rcode(), Rcode::REFUSED);
+}
+
+#[test]
 fn what_is_no_query_gets_the_code_for_it_or_silence() {
     let answers = Answers::compile(&[readme_zone()]);
     let good = query(&instance(K1), Type::SRV, Some((1232, &[])));
@@ -419,6 +430,7 @@ fn what_is_no_query_gets_the_code_for_it_or_silence() {
         ("no question", with(&|b| b[5] = 0), Ok(Rcode::FORMERR)),
         ("two questions", with(&|b| b[5] = 2), Ok(Rcode::FORMERR)),
         ("an answer", with(&|b| b[7] = 1), Ok(Rcode::FORMERR)),
+        ("an authority", with(&|b| b[9] = 1), Ok(Rcode::FORMERR)),
         ("65,535 records", with(&|b| b[10..12].fill(0xff)), Ok(Rcode::FORMERR)),
         ("header only", good[..12].to_vec(), Ok(Rcode::FORMERR)),
         ("cut in the name", good[..40].to_vec(), Ok(Rcode::FORMERR)),

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use pinhole_dns::answers::Answers;
@@ -59,7 +59,7 @@ pub struct Config {
     pub shards: usize,
     /// Who may ask.
     pub access: AccessList,
-    /// How often unverified sources get answers, for each shard; `None` for always.
+    /// How often unverified sources get answers; `None` for always.
     pub rate: Option<RateLimit>,
     /// The secret of DNS cookies; `None` for no cookies.
     pub cookies: Option<[u8; 16]>,
@@ -129,11 +129,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+/// What the kernel said is told by `Display`, in better words, and is no source beside it.
+impl std::error::Error for BindError {}
 
 /// A running server. Stops when dropped; [`stop`](Self::stop) also waits for its tasks.
 #[derive(Debug)]
@@ -161,6 +158,7 @@ impl Server {
         let shared = Arc::new(Shared {
             access: config.access,
             cookies: config.cookies.map(|secret| Arc::new(Cookies::new(secret))),
+            limiter: config.rate.map(|limit| Mutex::new(RateLimiter::new(limit, config.seed))),
             slow_on_miss: config.slow_on_miss,
             slow,
             epoch: std::time::Instant::now(),
@@ -186,8 +184,7 @@ impl Server {
             let failed = |protocol| move |source| BindError { listen: listen.clone(), protocol, source };
             let (address, udp, tcp) = bind_both(listen, shards)?;
             for (index, socket) in udp.into_iter().enumerate() {
-                let limiter = config.rate.map(|limit| RateLimiter::new(limit, config.seed));
-                server.start_shard(socket, address, listen.verified, limiter, index).map_err(failed("UDP"))?;
+                server.start_shard(socket, address, listen.verified, index).map_err(failed("UDP"))?;
             }
             let tally = Arc::new(Tally::default());
             server.tallies.push(Arc::clone(&tally));
@@ -204,14 +201,7 @@ impl Server {
         Ok((server, slow_queries))
     }
 
-    fn start_shard(
-        &mut self,
-        socket: Socket,
-        local: SocketAddr,
-        verified: bool,
-        limiter: Option<RateLimiter>,
-        index: usize,
-    ) -> io::Result<()> {
+    fn start_shard(&mut self, socket: Socket, local: SocketAddr, verified: bool, index: usize) -> io::Result<()> {
         let (socket, tally) = (Arc::new(OwnedFd::from(socket)), Arc::new(Tally::default()));
         let shard = Shard {
             shared: Arc::clone(&self.shared),
@@ -219,7 +209,6 @@ impl Server {
             local,
             verified,
             answers: self.published.reader(),
-            limiter,
             tally: Arc::clone(&tally),
         };
         let thread = std::thread::Builder::new().name(format!("dns-{index}")).spawn(move || shard.run())?;

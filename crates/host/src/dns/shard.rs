@@ -1,11 +1,11 @@
 //! One UDP socket and the thread that answers from it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use pinhole_dns::answers::{Answers, Asker, Outcome, Query, Reason, Transport};
+use pinhole_dns::answers::{Answers, Asker, Outcome, Query, Reason, Transport, Unanswerable};
 use pinhole_dns::edns::cookie::Cookies;
 use pinhole_dns::policy::{Access, AccessList, RateLimiter, Verdict};
 use pinhole_sansio::Instant;
@@ -21,6 +21,8 @@ use super::slow::{Reply, SlowQuery, SlowReason, Way, jar};
 pub(super) struct Shared {
     pub(super) access: AccessList,
     pub(super) cookies: Option<Arc<Cookies>>,
+    /// One for all sockets: the kernel spreads a network's questions over them.
+    pub(super) limiter: Option<Mutex<RateLimiter>>,
     pub(super) slow_on_miss: bool,
     pub(super) slow: mpsc::Sender<SlowQuery>,
     /// What `now` counts from.
@@ -31,6 +33,12 @@ pub(super) struct Shared {
 impl Shared {
     fn now(&self) -> Instant {
         Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// What the rate limit says to an answer for an unverified source.
+    fn limit(&self, now: Instant, source: IpAddr) -> Verdict {
+        let Some(limiter) = &self.limiter else { return Verdict::Pass };
+        limiter.lock().unwrap_or_else(PoisonError::into_inner).check(now, source)
     }
 }
 
@@ -43,7 +51,6 @@ pub(super) struct Shard {
     /// All that comes in here has a proven source.
     pub(super) verified: bool,
     pub(super) answers: Reader,
-    pub(super) limiter: Option<RateLimiter>,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -68,9 +75,9 @@ impl Shard {
             };
             let now = self.shared.now();
             // The borrow of the reader ends with the batch: new answers count from the next one on.
-            let Self { shared, socket, local, verified, answers, limiter, tally } = &mut self;
+            let Self { shared, socket, local, verified, answers, tally } = &mut self;
             let answers = answers.current();
-            let mut desk = Desk { shared, socket, local: *local, verified: *verified, answers, limiter, tally };
+            let desk = Desk { shared, socket, local: *local, verified: *verified, answers, tally };
             for index in 0..count {
                 counted.add(Counter::UdpReceived);
                 if let Some(len) = desk.serve(&mut batch, index, now, &mut counted) {
@@ -93,13 +100,12 @@ struct Desk<'a> {
     local: SocketAddr,
     verified: bool,
     answers: &'a Answers,
-    limiter: &'a mut Option<RateLimiter>,
     tally: &'a Arc<Tally>,
 }
 
 impl Desk<'_> {
     /// Decides about one message; the length of the reply to send at once.
-    fn serve(&mut self, batch: &mut Batch, index: usize, now: Instant, counted: &mut Counters) -> Option<usize> {
+    fn serve(&self, batch: &mut Batch, index: usize, now: Instant, counted: &mut Counters) -> Option<usize> {
         let Some(source) = batch.source(index) else {
             counted.add(Counter::DropShort);
             return None;
@@ -117,13 +123,18 @@ impl Desk<'_> {
         let (message, out) = batch.message(index);
         let query = match Query::read(message) {
             Ok(query) => query,
-            Err(unanswerable) => return written(unanswerable.reply(message, out), counted),
+            Err(unanswerable) => {
+                // An error is an answer too; there is no shorter one to send in its place.
+                let limited = matches!(unanswerable, Unanswerable::Error(_)) && !verified;
+                if limited && self.shared.limit(now, source.ip()) != Verdict::Pass {
+                    counted.add(Counter::DropRate);
+                    return None;
+                }
+                return written(unanswerable.reply(message, out), counted);
+            }
         };
         let asker = Asker { verified: asker.proven(&query), ..asker };
-        let verdict = match self.limiter.as_mut().filter(|_| !asker.verified) {
-            Some(limiter) => limiter.check(now, source.ip()),
-            None => Verdict::Pass,
-        };
+        let verdict = if asker.verified { Verdict::Pass } else { self.shared.limit(now, source.ip()) };
         let outcome = match verdict {
             Verdict::Drop => {
                 counted.add(Counter::DropRate);

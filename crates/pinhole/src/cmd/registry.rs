@@ -1,5 +1,6 @@
 //! `pinhole registry`: serve the peers of a device by DNS-SD.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -8,14 +9,15 @@ use clap::Args as ClapArgs;
 use clap::error::ErrorKind;
 use ipnet::IpNet;
 
-use crate::config::{self, Itself, Listen, Zone};
+use crate::config::{self, Domain, Itself, Listen, Zone, parse_prefix};
 use crate::run::{self, Role};
 
 /// Serve the endpoints of a WireGuard device's peers by DNS-SD
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   pinhole registry --zone example.com. --device wg0
-  pinhole registry --zone example.com. --device wg0 --listen 0.0.0.0:53 --allow 198.51.100.0/24 --self
+  pinhole registry --zone example.com. --device wg0 --self 192.0.2.1:51820
+  pinhole registry -z example.com. -d wg0 --listen 0.0.0.0 --allow 198.51.100.0/24
   dig @10.0.0.254 _wireguard._udp.example.com. PTR
 
 It listens on the device's own tunnel addresses unless told otherwise, so that only peers can ask.
@@ -23,7 +25,7 @@ Several zones: repeat --zone and --device in pairs.")]
 pub struct Args {
     /// The zone to serve (repeat with --device for several)
     #[arg(short, long, value_name = "ZONE", required = true)]
-    zone: Vec<String>,
+    zone: Vec<Domain>,
     /// The WireGuard device whose peers are in the zone
     #[arg(short, long, value_name = "NAME", required = true)]
     device: Vec<String>,
@@ -31,17 +33,17 @@ pub struct Args {
     #[arg(short, long, value_name = "ADDRESS[:PORT]")]
     listen: Vec<Listen>,
     /// Who may ask from outside the tunnel [default: everyone, if --listen names an address] (may be repeated)
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
     allow: Vec<IpNet>,
     /// Serve the registry as a peer too, at this endpoint or, without one, at the address that was asked
-    #[arg(long = "self", value_name = "ENDPOINT", num_args = 0..=1)]
+    #[arg(long = "self", value_name = "ENDPOINT", num_args = 0..=1, value_parser = parse_endpoint)]
     itself: Option<Option<SocketAddr>>,
     /// Its allowed-ips (may be repeated)
-    #[arg(long = "self-allowed-ips", value_name = "PREFIX", requires = "itself")]
+    #[arg(long = "self-allowed-ips", value_name = "PREFIX", requires = "itself", value_parser = parse_prefix)]
     allowed_ips: Vec<IpNet>,
     /// Names of the zone's name servers [default: ns1 in the zone] (may be repeated)
     #[arg(long, value_name = "NAME")]
-    ns: Vec<String>,
+    ns: Vec<Domain>,
     /// Answers a second to one network outside the tunnel; 0 is unlimited
     #[arg(long, value_name = "N", default_value_t = config::default_rate_limit())]
     rate_limit: u32,
@@ -53,9 +55,8 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args) -> Result<ExitCode> {
     if args.zone.len() != args.device.len() {
-        let message =
-            format!("{} zones and {} devices: give one --device for each --zone\n", args.zone.len(), args.device.len());
-        clap::Error::raw(ErrorKind::WrongNumberOfValues, message).exit();
+        let (zones, devices) = (args.zone.len(), args.device.len());
+        wrong_usage(format_args!("{zones} zones and {devices} devices: give one --device for each --zone"));
     }
     let itself = match args.itself {
         None => Itself::Absent,
@@ -64,5 +65,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let zones = args.zone.into_iter().zip(args.device);
     let zone = zones.map(|(name, device)| Zone { name, device, itself: itself.clone(), ns: args.ns.clone() }).collect();
     let registry = config::Registry { listen: args.listen, allow: args.allow, rate_limit: args.rate_limit, zone };
+    if let Err(error) = registry.check() {
+        wrong_usage(error);
+    }
     run::until_stopped(vec![Role::Registry(registry)], args.json)
+}
+
+fn wrong_usage(what: impl Display) -> ! {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{what}\n")).exit()
+}
+
+fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an endpoint: expected 192.0.2.1:51820 or [2001:db8::1]:51820"))
 }

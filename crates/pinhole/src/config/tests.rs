@@ -6,6 +6,13 @@ fn the_sample_is_a_valid_configuration_with_every_role() {
     assert!(!config.wireguard.is_empty() && config.registry.is_some() && !config.agent.is_empty());
 }
 
+/// A registry with a zone of `wg0` that has these keys.
+macro_rules! zone {
+    ($keys:literal) => {
+        concat!("[registry]\n[[registry.zone]]\ndevice='wg0'\n", $keys)
+    };
+}
+
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
     for (text, expected) in [
@@ -19,6 +26,11 @@ fn what_is_wrong_is_said_with_its_place() {
             "two [[agent]]",
         ),
         ("nonsense", "line 1"),
+        (zone!("name='e..z'\n"), "`e..z` is not a domain name"),
+        (zone!("name='z'\nself={ endpoint='192.0.2.1' }"), "`self` is true, false or { endpoint ="),
+        (zone!("name='z'\nself={ endpont='192.0.2.1:51820' }"), "`self` is true, false or { endpoint ="),
+        (zone!("name='z'\n[[registry.zone]]\ndevice='wg1'\nname='Z.'"), "the zone Z. is there twice"),
+        ("[registry]\nallow=['10.0.0.0/33']\nzone=[]", "`10.0.0.0/33` is not a prefix"),
     ] {
         let error = format!("{:#}", Config::parse(text).expect_err(text));
         assert!(error.contains(expected), "{text:?} gave {error:?}");
@@ -38,6 +50,13 @@ fn self_is_a_flag_or_a_table() {
         allowed_ips: vec!["10.0.0.254/32".parse().expect("a prefix")],
     };
     assert_eq!(given, expected);
+}
+
+#[test]
+fn a_prefix_may_be_a_bare_address() {
+    for (text, expected) in [("10.0.0.1", "10.0.0.1/32"), ("fd00::1", "fd00::1/128"), ("10.0.0.1/24", "10.0.0.0/24")] {
+        assert_eq!(parse_prefix(text).map(|prefix| prefix.to_string()), Ok(expected.to_owned()));
+    }
 }
 
 #[test]

@@ -3,18 +3,18 @@
 mod listen;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pinhole_agent::event::Event;
 use pinhole_agent::registry::{self, Input, Output, Query, Registry, ZoneConfig};
-use pinhole_dns::Name;
 use pinhole_dns::answers::Answers;
 use pinhole_host::dns::{Reply, Server, SlowQuery};
 use pinhole_host::wireguard::Control;
-use pinhole_sansio::Machine;
+use pinhole_sansio::{Duration, Machine};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::Clock;
 use super::report::Report;
@@ -36,15 +36,15 @@ pub async fn run(
 ) -> Result<()> {
     let devices = open_devices(&settings)?;
     let places = listen::places(&settings)?;
-    let addresses: Vec<SocketAddr> = places.iter().map(|place| place.address).collect();
+    let addresses = listen::name_server_addresses(&settings, &places);
     let zones = settings.zone.iter().map(|zone| zone_config(zone, &addresses)).collect::<Result<Vec<_>>>()?;
     let clock = Clock::start();
-    let config = registry::Config { zones, listen: addresses.iter().map(SocketAddr::ip).collect() };
+    let config = registry::Config { zones, listen: places.iter().map(|place| place.address.ip()).collect() };
     let (queries, mut incoming) = mpsc::channel(QUERIES);
     let mut driver = Driver {
         registry: Registry::new(clock.now(), config),
-        clock,
         devices,
+        reads: JoinSet::new(),
         servers: Vec::new(),
         replies: HashMap::new(),
         next_query: 0,
@@ -53,6 +53,11 @@ pub async fn run(
     // The devices are read before the first question can come.
     driver.registry.handle_input(clock.now(), Input::Timeout);
     driver.carry_out();
+    while let Some(read) = driver.reads.join_next().await {
+        let input = driver.taken(read.context("reading a device failed")?);
+        driver.registry.handle_input(clock.now(), input);
+        driver.carry_out();
+    }
     for place in places {
         let answers = driver.registry.answers_at(place.address.ip()).context("nothing to answer from yet")?;
         let (server, slow) = listen::bind(&settings, &place, Arc::clone(answers))?;
@@ -67,6 +72,7 @@ pub async fn run(
         let input = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break,
             Some((query, place)) = incoming.recv() => driver.take(query, &place),
+            Some(read) = driver.reads.join_next() => driver.taken(read.context("reading a device failed")?),
             () = clock.sleep_until(driver.registry.poll_timeout()) => Input::Timeout,
         };
         driver.registry.handle_input(clock.now(), input);
@@ -88,10 +94,21 @@ async fn forward(mut slow: mpsc::Receiver<SlowQuery>, place: Place, queries: mps
 
 type Devices = BTreeMap<String, Option<Control>>;
 
+/// What reading a device has given.
+struct Read {
+    name: String,
+    /// The handle to use next time, if it is still good.
+    control: Option<Control>,
+    device: Result<pinhole_wg::Device, String>,
+    wall: Duration,
+}
+
 struct Driver {
-    clock: Clock,
     registry: Registry,
+    /// Handles of the devices that are not being read.
     devices: Devices,
+    /// On threads of their own: a device that hangs makes nobody else wait.
+    reads: JoinSet<Read>,
     servers: Vec<(Place, Server)>,
     /// The ways back to who asked what is not answered yet.
     replies: HashMap<u64, Reply>,
@@ -111,13 +128,18 @@ impl Driver {
         Input::Query(Query { id, source, local, transport, verified, bytes: message, cookie })
     }
 
+    fn taken(&mut self, read: Read) -> Input {
+        let Read { name, control, device, wall } = read;
+        self.devices.insert(name.clone(), control);
+        Input::Device { name, device, wall }
+    }
+
     fn carry_out(&mut self) {
         while let Some(output) = self.registry.poll_output() {
             match output {
                 Output::ReadDevice(name) => {
-                    let wall = Clock::wall();
-                    let device = read_device(&mut self.devices, &name).map_err(|error| format!("{error:#}"));
-                    self.registry.handle_input(self.clock.now(), Input::Device { name, device, wall });
+                    let control = self.devices.remove(&name).flatten();
+                    self.reads.spawn_blocking(|| read_device(name, control));
                 }
                 Output::Publish { local, answers } => self.publish(local, &answers),
                 Output::Reply { id, bytes } => {
@@ -135,7 +157,7 @@ impl Driver {
         }
     }
 
-    fn publish(&self, local: Option<std::net::IpAddr>, answers: &Arc<Answers>) {
+    fn publish(&self, local: Option<IpAddr>, answers: &Arc<Answers>) {
         let concerned = self.servers.iter().filter(|(place, _)| local.is_none_or(|local| place.address.ip() == local));
         concerned.for_each(|(_, server)| server.publish(Arc::clone(answers)));
     }
@@ -148,22 +170,23 @@ fn open_devices(settings: &config::Registry) -> Result<Devices> {
 }
 
 /// A device that failed is opened anew: it may have been deleted and made again.
-fn read_device(devices: &mut Devices, name: &str) -> Result<pinhole_wg::Device> {
-    let slot = devices.entry(name.to_owned()).or_default();
-    let control = match slot {
-        Some(control) => control,
-        None => slot.insert(Control::open(name)?),
+fn read_device(name: String, control: Option<Control>) -> Read {
+    let wall = Clock::wall();
+    let read = || -> Result<_> {
+        let mut control = control.map_or_else(|| Control::open(&name), Ok)?;
+        let device = control.device()?;
+        Ok((control, device))
     };
-    let device = control.device();
-    if device.is_err() {
-        *slot = None;
-    }
-    Ok(device?)
+    let (control, device) = match read() {
+        Ok((control, device)) => (Some(control), Ok(device)),
+        Err(error) => (None, Err(format!("{error:#}"))),
+    };
+    Read { name, control, device, wall }
 }
 
-fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig> {
-    let name = |text: &str| -> Result<Name> { text.parse().with_context(|| format!("`{text}` is not a domain name")) };
-    let origin = name(&zone.name)?;
+fn zone_config(zone: &config::Zone, addresses: &[IpAddr]) -> Result<ZoneConfig> {
+    // wgsd's names are in lower case, and some of its clients compare them byte by byte.
+    let origin = zone.name.0.to_lowercase();
     registry::instance(&origin, &"a".repeat(56))
         .with_context(|| format!("the zone name {origin} is too long: the peers' names do not fit below it"))?;
     let itself = match &zone.itself {
@@ -177,7 +200,7 @@ fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig>
         origin,
         device: zone.device.clone(),
         itself,
-        name_servers: zone.ns.iter().map(|ns| name(ns)).collect::<Result<_>>()?,
-        addresses: listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect(),
+        name_servers: zone.ns.iter().map(|ns| ns.0.clone()).collect(),
+        addresses: addresses.to_vec(),
     })
 }

@@ -66,13 +66,17 @@ pub fn configuration(config: Config, path: PathBuf, json: bool) -> Result<ExitCo
 fn run(roles: Vec<Role>, path: Option<PathBuf>, json: bool) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    let result = local.block_on(&runtime, async {
         let mut signals = Signals::new()?;
         let mut supervisor = Supervisor { running: Vec::new(), json };
         let result = supervisor.run(roles, path, &mut signals).await;
         supervisor.stop_all().await;
         result.map(|()| ExitCode::SUCCESS)
-    })
+    });
+    // All roles have ended; what may still be going on is the reading of a device that hangs.
+    drop(local);
+    runtime.shutdown_background();
+    result
 }
 
 struct Supervisor {

@@ -20,6 +20,14 @@ fn check(args: &[&str], code: i32, expected: &str) {
 fn wrong_usage_ends_with_2_and_failure_with_1() {
     check(&["agent"], 2, "--device");
     check(&["registry", "--zone", "a.", "--zone", "b.", "--device", "wg0"], 2, "one --device for each --zone");
+    check(&["registry", "--zone", "e..z", "--device", "wg0"], 2, "`e..z` is not a domain name");
+    check(
+        &["registry", "--zone", "z.", "--zone", "Z", "--device", "wg0", "--device", "wg1"],
+        2,
+        "the zone Z. is there twice",
+    );
+    check(&["registry", "--zone", "z.", "--device", "wg0", "--self", "192.0.2.1"], 2, "expected 192.0.2.1:51820");
+    check(&["registry", "--zone", "z.", "--device", "wg0", "--allow", "192.0.2.0/33"], 2, "expected 10.0.0.0/24");
     check(&["agent", "--device", "wg0", "--zone", "z.", "--server", "nonsense"], 2, "`nonsense` is not an address");
     check(&["up", "--config", "/nowhere/pinhole.toml"], 1, "cannot read the configuration /nowhere/pinhole.toml");
     check(&["agent", "--device", "nosuch0", "--zone", "z.", "--server", "10.0.0.1"], 1, "no WireGuard device nosuch0");
@@ -56,6 +64,7 @@ fn a_port_that_is_taken_is_named() {
         "{}",
         ended.stderr
     );
+    assert!(!ended.stderr.contains("os error"), "it is said once: {}", ended.stderr);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! asks has been proven to be a peer. Addresses that the configuration lists come in place of that; those of them that are
 //! tunnel addresses are treated as such, and the tunnel is served beside a wildcard too, since agents ask there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -73,6 +73,12 @@ pub(super) fn places(settings: &config::Registry) -> Result<Vec<Place>> {
             places.push(Place { address, device: None, beside_wildcard: false });
         }
     }
+    if !settings.allow.is_empty() && places.iter().all(Place::is_tunnel) {
+        bail!(
+            "`allow` says who may ask from outside the tunnel, but nobody outside can: all that is listened on is in the \
+             tunnel; add an address outside it (--listen, or `listen` in [registry]), or leave `allow` out"
+        );
+    }
     let mut seen: Vec<SocketAddr> = Vec::new();
     places.retain(|place| {
         let new = !seen.contains(&place.address);
@@ -87,6 +93,20 @@ pub(super) fn places(settings: &config::Registry) -> Result<Vec<Place>> {
         place.beside_wildcard = wildcards.iter().any(|wildcard| wildcard.is_ipv4() == v4 && wildcard.port() == port);
     }
     Ok(places)
+}
+
+/// The addresses of the name servers that lie in a zone: those that the configuration names outside the tunnel, for a resolver
+/// that is sent elsewhere by the zone's own records finds nobody there; else those in the tunnel. A wildcard names none.
+pub(super) fn name_server_addresses(settings: &config::Registry, places: &[Place]) -> Vec<IpAddr> {
+    let is_named =
+        |place: &&Place| settings.listen.is_empty() || settings.listen.iter().any(|listen| listen.0 == place.address);
+    let named: Vec<&Place> = places.iter().filter(is_named).collect();
+    let is_outside = |place: &&Place| !place.is_tunnel() && !place.address.ip().is_loopback();
+    let addresses = match named.iter().any(is_outside) {
+        true => named.into_iter().filter(is_outside).collect(),
+        false => named,
+    };
+    addresses.iter().map(|place| place.address.ip()).filter(|ip| !ip.is_unspecified()).collect()
 }
 
 /// Listens at `place` and answers from `answers`.
@@ -127,8 +147,8 @@ pub(super) fn bind(
 fn addresses(interface: &Interface, port: u16, device: Option<String>) -> impl Iterator<Item = Place> {
     // Link-local addresses need a scope that no DNS client of ours has.
     let usable = interface.addresses.iter().map(|address| address.net.addr()).filter(|ip| match ip {
-        std::net::IpAddr::V4(_) => true,
-        std::net::IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     });
     usable.map(move |ip| Place { address: SocketAddr::new(ip, port), device: device.clone(), beside_wildcard: false })
 }

@@ -2,7 +2,7 @@
 
 use super::device::Peer;
 use super::golden::{ONE, readme};
-use super::stage::{stage, until};
+use super::stage::{TUNNEL, stage, until};
 use super::wire::*;
 
 /// A miss reads the device, and a read is good for 5 ms: floods of misses must not become floods of reads. Nothing tells
@@ -109,6 +109,14 @@ fn a_device_that_stops_answering_hides_nobody_and_is_used_again() {
     until("a read hangs", || (device.reads() > reads).then_some(()));
     let known = Query::new(&format!("{ONE}._wireguard._udp.example.com."), SRV);
     assert_eq!(client.ask(&known).rcode(), NOERROR);
+    // Each read hangs for three seconds, and no question waits for one.
+    let reads = device.reads();
+    let stream = stage.connect(TUNNEL).expect("a connection");
+    for _ in 0..20 {
+        write_framed(&stream, &known.bytes()).expect("it is taken");
+        assert_eq!(Answer::read(&read_framed(&stream).expect("an answer")).rcode(), NOERROR);
+    }
+    assert!(device.reads() - reads < 10, "{} reads for 20 questions", device.reads() - reads);
     until("it is said", || registry.output().contains("device_failed").then_some(()));
     assert_eq!(client.ask(&known.id(2)).rcode(), NOERROR);
     device.silence(false);

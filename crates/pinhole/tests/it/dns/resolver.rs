@@ -8,6 +8,7 @@ use super::device::Peer;
 use super::golden::{ONE, readme};
 use super::stage::{PATIENCE, Stage, stage, until};
 use super::wire::*;
+use crate::support::ready::{find, skip_for_want_of};
 
 /// unbound on the client's loopback; it ends when dropped.
 struct Unbound {
@@ -18,6 +19,10 @@ struct Unbound {
 impl Unbound {
     /// `None` and a loud reason where there is no unbound.
     fn start(stage: &Stage, zone: &str) -> Option<Self> {
+        let Some(path) = find("unbound") else {
+            skip_for_want_of("unbound");
+            return None;
+        };
         let directory = std::env::temp_dir();
         let configuration = directory.join(format!("pinhole-{}-{}.conf", std::process::id(), stage.client.name()));
         let text = format!(
@@ -29,15 +34,10 @@ impl Unbound {
         );
         let mut file = std::fs::File::create(&configuration).expect("a file");
         file.write_all(text.as_bytes()).expect("it is written");
-        let mut command = Command::new("unbound");
+        let mut command = Command::new(path);
         command.args(["-d", "-c"]).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         stage.client.enter(&mut command);
-        let Ok(child) = command.spawn() else {
-            eprintln!("SKIP: unbound is missing; install it (Debian: apt-get install unbound)");
-            let _ = std::fs::remove_file(&configuration);
-            return None;
-        };
-        Some(Self { child, configuration })
+        Some(Self { child: command.spawn().expect("unbound starts"), configuration })
     }
 }
 

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pinhole_host::namespace::{Namespace, privilege};
+use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::Error;
 use pinhole_host::netlink::route::{self, address, link};
 
 use super::device::{Device, Peer};
 use super::wire::Client;
+use crate::support::ready::{find, ready, skip_for_want_of};
 
 /// The bound of every wait; each ends at once when what it waits for is there.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,10 +31,9 @@ pub struct Stage {
     pub client: Namespace,
 }
 
-/// A stage, or a loud reason why there is none.
+/// A stage; none where the test has been run elsewhere, or cannot be run and that has been said.
 pub fn stage() -> Option<Stage> {
-    if !privilege::can_make_namespaces() {
-        eprintln!("SKIP: making namespaces needs root (or CAP_SYS_ADMIN and CAP_NET_ADMIN); run the tests with sudo");
+    if !ready(&[]) {
         return None;
     }
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -123,18 +123,16 @@ impl Stage {
     }
 
     /// Runs a program on the client to its end; what it printed. `None` and a loud reason where there is no such program.
-    pub fn tool(&self, program: &str, package: &str, args: &[&str]) -> Option<String> {
-        let mut command = Command::new(program);
+    pub fn tool(&self, program: &str, args: &[&str]) -> Option<String> {
+        let Some(path) = find(program) else {
+            skip_for_want_of(program);
+            return None;
+        };
+        let mut command = Command::new(path);
         command.args(args).stdin(Stdio::null());
         self.client.enter(&mut command);
-        match command.output() {
-            Ok(output) => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!("SKIP: {program} is missing; install it (Debian: apt-get install {package})");
-                None
-            }
-            Err(error) => panic!("{program}: {error}"),
-        }
+        let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
+        Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 }
 

@@ -1,11 +1,10 @@
 //! DNS over TCP: in a row, in pieces, too slowly, half open, and all at once.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::Instant;
 
 use super::golden::{ONE, readme};
-use super::stage::{PUBLIC, stage};
+use super::stage::{PATIENCE, PUBLIC, stage};
 use super::wire::*;
 
 #[test]
@@ -53,15 +52,18 @@ fn slow_and_silent_connections_are_closed_in_bounded_time_and_keep_nobody_out_of
     let (_registry, client) = stage.public_registry(&[]);
     let streams: Vec<_> = (0..300).filter_map(|_| stage.connect(PUBLIC).ok()).collect();
     // A part of a question, over and over, makes no progress.
-    let start = Instant::now();
     for stream in streams.iter().take(100) {
         let _ = (&*stream).write_all(&[0, 200, 1]);
     }
     assert_eq!(client.ask(&Query::new("example.com.", SOA)).rcode(), NOERROR);
-    for stream in &streams {
-        // The end, or a reset.
-        assert!(matches!((&*stream).read(&mut [0; 1]), Ok(0) | Err(_)));
-        assert!(start.elapsed() < super::stage::PATIENCE);
+    for mut stream in &streams {
+        stream.set_read_timeout(Some(PATIENCE * 3)).expect("a timeout");
+        match stream.read(&mut [0; 1]) {
+            Ok(0) => {}
+            Ok(_) => panic!("an answer to nothing"),
+            // A reset is an end too; the end of our patience is not.
+            Err(error) => assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}"),
+        }
     }
     let stream = stage.connect(PUBLIC).expect("a connection");
     write_framed(&stream, &Query::new("example.com.", SOA).bytes()).expect("it is taken");

@@ -1,5 +1,7 @@
 //! Several zones and devices, and the registry's own record.
 
+use pinhole_dns::RData;
+
 use super::device::{PRIVATE_KEY, Peer};
 use super::golden::{ONE, readme};
 use super::stage::{PUBLIC, TUNNEL, stage};
@@ -21,6 +23,9 @@ fn each_zone_has_its_own_device_and_a_zone_below_another_wins() {
     assert_eq!(ask(&other.label(), "example.com."), NXDOMAIN);
     assert_eq!(ask(ONE, "deep.example.com."), NXDOMAIN);
     assert_eq!(client.ask(&Query::new("deep.example.com.", SOA)).types()[0], [SOA]);
+    // Whatever the case of the configuration, as wgsd has it.
+    let listed = client.ask(&Query::new("_wireguard._udp.example.com.", PTR)).targets();
+    assert_eq!(listed[0], format!("{ONE}._wireguard._udp.example.com."));
 }
 
 #[test]
@@ -57,5 +62,28 @@ fn a_wildcard_answers_from_the_address_that_was_asked() {
     // A connected socket takes answers from that address only.
     for at in [PUBLIC, TUNNEL, "2001:db8::1", "fd00::254"] {
         assert_eq!(stage.ask_from(&stage.client, at).ask(&Query::new("example.com.", SOA)).rcode(), NOERROR, "{at}");
+    }
+}
+
+#[test]
+fn the_name_server_has_the_addresses_where_whoever_is_sent_there_finds_it() {
+    let Some(stage) = stage() else { return };
+    let _device = stage.device("wg0", &readme());
+    let common = ["--zone", "example.com.", "--device", "wg0"];
+    let cases: [(&[&str], usize, &[&str]); 4] = [
+        (&[], 2, &["10.0.0.254", "fd00::254"]),
+        (&["--listen", TUNNEL, "--listen", PUBLIC, "--listen", "127.0.0.1"], 3, &[PUBLIC]),
+        (&["--listen", "0.0.0.0"], 2, &[]),
+        (&["--listen", "0.0.0.0", "--self"], 3, &[]),
+    ];
+    for (listen, places, addresses) in cases {
+        let _registry = stage.registry(&[&common, listen].concat(), places);
+        let answer = stage.ask_from(&stage.client, TUNNEL).ask(&Query::new("example.com.", NS));
+        let found = answer.message.additional.iter().map(|record| match record.data {
+            RData::A(address) => address.to_string(),
+            RData::Aaaa(address) => address.to_string(),
+            _ => panic!("an address: {record:?}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), addresses, "{listen:?}");
     }
 }

@@ -16,7 +16,7 @@ const INSIDE: &str = "PINHOLE_TEST_IN_USER_NAMESPACE";
 /// When it has been run elsewhere and has failed.
 pub fn ready(programs: &[&str]) -> bool {
     if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
-        skip(&format!("{missing} is missing; install it (apt-get install {})", package(missing)));
+        skip_for_want_of(missing);
         return false;
     }
     if !privilege::can_make_namespaces() {
@@ -24,6 +24,11 @@ pub fn ready(programs: &[&str]) -> bool {
         return false;
     }
     true
+}
+
+/// Says that the test cannot go on without `program`.
+pub fn skip_for_want_of(program: &str) {
+    skip(&format!("{program} is missing; install it (apt-get install {})", package(program)));
 }
 
 /// Where a program is.
@@ -38,7 +43,8 @@ fn package(program: &str) -> &str {
     match program {
         "setpriv" | "unshare" => "util-linux",
         "wg" => "wireguard-tools",
-        "dig" => "bind9-dnsutils",
+        "dig" | "delv" => "bind9-dnsutils",
+        "ip" => "iproute2",
         _ => program,
     }
 }
