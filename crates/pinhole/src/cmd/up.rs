@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
     if args.check {
-        println!("{} is valid", args.config.display());
+        super::print(format!("{} is valid\n", args.config.display()).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     run::configuration(config, args.config, args.json)

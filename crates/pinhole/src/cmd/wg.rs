@@ -83,9 +83,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         What::Down { config } => interface::down(&name_of(&config)?)?,
         What::Show { name, json, secrets } => show::show(name.as_deref(), json, secrets)?,
-        What::Genkey => println!("{}", random_key()?.to_base64()),
-        What::Genpsk => println!("{}", PresharedKey::from_bytes(random_bytes()?).to_base64()),
-        What::Pubkey => println!("{}", read_key()?.public()),
+        What::Genkey => print_line(&random_key()?.to_base64())?,
+        What::Genpsk => print_line(&PresharedKey::from_bytes(random_bytes()?).to_base64())?,
+        What::Pubkey => print_line(&read_key()?.public().to_string())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -155,6 +155,10 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
         }
         interface.down()
     })
+}
+
+fn print_line(line: &str) -> Result<()> {
+    super::print(format!("{line}\n").as_bytes())
 }
 
 fn random_bytes() -> Result<[u8; 32]> {

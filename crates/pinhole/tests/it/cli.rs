@@ -29,6 +29,23 @@ fn wrong_usage_ends_with_2_and_failure_with_1() {
 }
 
 #[test]
+fn standard_output_that_is_closed_or_full_is_no_reason_to_panic() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../pinhole.sample.toml");
+    for args in [&["wg", "genkey"][..], &["completions", "bash"], &["man"], &["up", "--check", "--config", sample]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a Linux");
+        let output = Command::new(BINARY).args(args).stdout(full).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("pinhole: cannot write to standard output"), "{args:?}: {stderr}");
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(BINARY).args(args).stdout(writer).output().expect("it starts");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     let path = std::env::temp_dir().join(format!("pinhole-test-{}.toml", std::process::id()));
     let check = |text: &str, code, expected: &str| {
