@@ -5,7 +5,7 @@ mod routes;
 mod show;
 mod state;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -142,19 +142,28 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
         let mut interface = Interface::up(path, userspace)?;
-        if announce {
-            println!("{READY}");
-            embedded::detach().context("cannot leave the terminal")?;
+        let told = if announce {
+            leave_terminal()
         } else {
             eprintln!("{} is up ({}); Ctrl-C takes it down", interface.name(), interface.runner());
+            Ok(())
+        };
+        if told.is_ok() {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = interface.ended() => {}
+            }
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = interface.ended() => {}
-        }
-        interface.down()
+        let down = interface.down();
+        told.and(down)
     })
+}
+
+/// Tells the parent that the interface is up, and goes on without it.
+fn leave_terminal() -> Result<()> {
+    writeln!(std::io::stdout(), "{READY}").context("nobody waits for the interface any more")?;
+    embedded::detach().context("cannot leave the terminal")
 }
 
 fn print_line(line: &str) -> Result<()> {

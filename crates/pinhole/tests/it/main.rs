@@ -3,6 +3,7 @@
 mod cli;
 mod connect;
 mod dns;
+mod quick;
 mod recover;
 mod restore;
 mod servers;

@@ -4,6 +4,7 @@
 //! that did it, or by another if that one has died. Addresses and routes go with the interface.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -293,14 +294,17 @@ pub(super) fn pipe(program: &str, arguments: &[&str], input: &str) -> Result<(),
     if status.success() { Ok(()) } else { Err(Piped::Failed(anyhow!("{program}: {status}"))) }
 }
 
-/// Runs hooks as wg-quick does, with a shell.
+/// Runs hooks as wg-quick does, with a shell. What they print goes to standard error: standard output is events, or what the
+/// process that waits for this one reads.
 fn run_hooks(name: &str, hooks: &[String]) -> Result<()> {
     hooks.iter().try_for_each(|hook| run_hook(&hook.replace("%i", name)))
 }
 
 fn run_hook(hook: &str) -> Result<()> {
     let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
-    let status = Command::new(shell).args(["-c", hook]).status().with_context(|| format!("cannot run {shell}"))?;
+    let output = std::io::stderr().as_fd().try_clone_to_owned().context("cannot share standard error with a hook")?;
+    let status = Command::new(shell).args(["-c", hook]).stdout(output).status();
+    let status = status.with_context(|| format!("cannot run {shell}"))?;
     if status.success() { Ok(()) } else { bail!("the hook `{hook}` failed: {status}") }
 }
 
