@@ -141,6 +141,7 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
         // Listening begins before anything is changed, so that no signal leaves something half done.
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let mut interface = Interface::up(path, userspace)?;
         let told = if announce {
             leave_terminal()
@@ -152,6 +153,8 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                // Its terminal was closed.
+                _ = hangup.recv() => {}
                 () = interface.ended() => {}
             }
         }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use pinhole_host::netlink::route;
 use pinhole_lab::{Link, Nat, Topology};
-use pinhole_netns::{Host, Internet};
+use pinhole_netns::{Host, Internet, Signal};
 
-use crate::support::pinhole::{BINARY, Ended, run};
+use crate::support::pinhole::{BINARY, Ended, Pinhole, run};
 use crate::support::plan;
 use crate::support::ready::ready;
 use crate::support::until;
@@ -35,6 +35,15 @@ AllowedIPs = 10.9.0.2/32, fd09::2/128
 AllowedIPs = 10.20.0.0/16,10.30.1.7/16
 Endpoint = [::1]:51998
 PersistentKeepalive = 25
+";
+
+const DEFAULT_ROUTE: &str = "\
+[Interface]
+PrivateKey = PRIVATE
+Address = 10.9.0.1/24
+[Peer]
+PublicKey = ALICE
+AllowedIPs = 0.0.0.0/0
 ";
 
 /// A host with a file `/run/wt0.conf`. Takes the interface down again whatever happens.
@@ -76,6 +85,10 @@ impl Stage {
         let ours = interfaces.expect("interfaces").into_iter().find(|interface| interface.link.name == "wt0");
         let addresses = ours.into_iter().flat_map(|interface| interface.addresses).map(|address| address.net);
         addresses.filter(|net| !matches!(net.addr(), IpAddr::V6(v6) if v6.is_unicast_link_local())).collect()
+    }
+
+    fn rules(&self) -> usize {
+        self.host().run(|| route::rule::list(&mut route::open()?)).expect("a thread").expect("rules").len()
     }
 
     /// What pinhole keeps in /run.
@@ -138,4 +151,30 @@ fn a_file_with_everything_comes_up_answers_wg_and_leaves_nothing_behind() {
     assert_eq!(stage.hooks(), "pre-up wt0\npost-up wt0\npre-down wt0\npost-down wt0\n");
     assert_eq!(stage.addresses(), []);
     until("the end of its socket", || stage.kept().is_empty().then_some(()));
+}
+
+#[test]
+fn what_a_default_route_takes_is_undone_however_the_device_ends() {
+    if !ready(&[]) {
+        return;
+    }
+    let stage = Stage::new(DEFAULT_ROUTE);
+    let before = stage.rules();
+    let up = || {
+        let device = Pinhole::start(stage.host(), &["wg", "up", "--userspace", "--foreground", "/run/wt0.conf"]);
+        until("its rules", || (stage.rules() == before + 2).then_some(()));
+        device
+    };
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut device = up();
+        until("its word", || device.stderr().contains("wt0 is up").then_some(()));
+        device.signal(signal);
+        until("the end of its rules and files", || (stage.rules() == before && stage.kept().is_empty()).then_some(()));
+    }
+    let mut device = up();
+    until("its word", || device.stderr().contains("wt0 is up").then_some(()));
+    device.kill();
+    assert_eq!((stage.rules(), stage.kept().len()), (before + 2, 2), "its note and its socket are left");
+    assert_eq!(stage.wg(&["down", "wt0"]), "", "undoing is nothing to talk about");
+    assert_eq!((stage.rules(), stage.kept()), (before, Vec::new()));
 }

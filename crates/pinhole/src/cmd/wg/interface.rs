@@ -169,7 +169,7 @@ fn read(path: &Path) -> Result<(String, Config)> {
     if mode & 0o007 != 0 {
         tracing::warn!("{shown} can be read by everyone on this machine, with its private key: `chmod 600 {shown}`");
     }
-    let config = Config::parse(&text).map_err(|error| anyhow!("{shown}:{error}"))?;
+    let config = Config::parse(&text).map_err(|error| anyhow!("{shown}, {error}"))?;
     if config.interface.save_config {
         bail!("{shown}: SaveConfig is not supported, the file is never written: remove the line");
     }
@@ -329,6 +329,7 @@ fn undo(name: &str) -> Result<()> {
     }
     note(routes::remove(&state));
     remove_link(name);
+    note(wireguard::remove_stale_socket(name).map_err(Error::from));
     state.post_down.iter().for_each(|hook| note(run_hook(hook)));
     first.map_or(Ok(()), Err)
 }
