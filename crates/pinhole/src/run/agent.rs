@@ -234,11 +234,5 @@ fn write_owned(path: &PathBuf, owned: &[Owned]) -> std::io::Result<()> {
             _ => Ok(()),
         };
     }
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    // Renamed into place, so that a crash leaves the old list or the new one.
-    let temporary = path.with_extension("new");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(owned)?)?;
-    std::fs::rename(temporary, path)
+    super::write_state(path, &serde_json::to_vec_pretty(owned)?)
 }
