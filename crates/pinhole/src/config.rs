@@ -3,11 +3,13 @@
 //! Every key has a default that is safe, an unknown key is an error that names its line, and the commented sample in the
 //! repository's root is parsed by a test.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
+use pinhole_dns::Name;
 use serde::Deserialize;
 
 /// Where the file is looked for when `-c` is not given.
@@ -177,13 +179,26 @@ impl Config {
         if self.registry.as_ref().is_some_and(|registry| registry.zone.is_empty()) {
             bail!("[registry] has no zone: add [[registry.zone]] with name and device");
         }
-        let mut devices: Vec<&str> = self.agent.iter().map(|agent| agent.device.as_str()).collect();
-        devices.sort_unstable();
-        if let Some(pair) = devices.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("two [[agent]] entries name the device {}: one agent minds one device", pair[0]);
+        if let Some(twice) = twice(self.agent.iter().map(|agent| &agent.device)) {
+            bail!("two [[agent]] entries name the device {twice}: one agent minds one device");
+        }
+        if let Some(twice) = twice(self.wireguard.iter().filter_map(|wireguard| wireguard.config.file_name())) {
+            bail!("two [[wireguard]] entries have a file {}: the device is named after it", twice.display());
+        }
+        let zones = self.registry.iter().flat_map(|registry| &registry.zone).map(|zone| &zone.name);
+        for zone in zones.chain(self.agent.iter().map(|agent| &agent.zone)) {
+            if let Err(error) = zone.parse::<Name>() {
+                bail!("the zone `{zone}`: {error}");
+            }
         }
         Ok(())
     }
+}
+
+/// Something that comes twice, if anything does.
+fn twice<T: Ord>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().find_map(|item| seen.replace(item))
 }
 
 #[cfg(test)]

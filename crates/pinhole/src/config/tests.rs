@@ -18,6 +18,8 @@ fn what_is_wrong_is_said_with_its_place() {
             "[[agent]]\ndevice='a'\nzone='z.'\nserver='10.0.0.1'\n[[agent]]\ndevice='a'\nzone='y.'\nserver='10.0.0.1'",
             "two [[agent]]",
         ),
+        ("[[agent]]\ndevice='wg0'\nzone='a..b'\nserver='10.0.0.1'", "the zone `a..b`"),
+        ("[[wireguard]]\nconfig='/a/wg0.conf'\n[[wireguard]]\nconfig='/b/wg0.conf'", "two [[wireguard]]"),
         ("nonsense", "line 1"),
     ] {
         let error = format!("{:#}", Config::parse(text).expect_err(text));
