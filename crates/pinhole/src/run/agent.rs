@@ -30,7 +30,9 @@ pub async fn run(
     ready: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let mut driver = Driver::new(&settings, report)?;
+    // A device that goes away later may come back; one that is not there at the start is a mistake.
+    let control = Control::open(&settings.device)?;
+    let mut driver = Driver::new(&settings, control, report)?;
     let _ = ready.send(true);
     driver.run(stop).await
 }
@@ -53,7 +55,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(settings: &config::Agent, report: Report) -> Result<Self> {
+    fn new(settings: &config::Agent, control: Control, report: Report) -> Result<Self> {
         let clock = Clock::start();
         let zone = settings.zone.parse().map_err(|error| anyhow::anyhow!("the zone `{}`: {error}", settings.zone))?;
         let openers = match Openers::new() {
@@ -81,7 +83,7 @@ impl Driver {
             agent: Agent::new(clock.now(), config),
             clock,
             device: settings.device.clone(),
-            control: None,
+            control: Some(control),
             openers,
             echoes: Echoes::new(),
             dns: Exchanger::new(),
@@ -94,8 +96,6 @@ impl Driver {
     }
 
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
-        // A device that goes away later may come back; one that is not there at the start is a mistake.
-        self.control()?;
         let mut monitor = Monitor::open().context("cannot watch for network changes")?;
         loop {
             if self.carry_out() {

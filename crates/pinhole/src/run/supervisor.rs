@@ -38,9 +38,18 @@ impl Role {
             Self::Agent(agent) => format!("the agent of {}", agent.device),
         }
     }
+
+    /// When its turn to start comes: devices first, since the others use them.
+    fn place(&self) -> u8 {
+        match self {
+            Self::WireGuard(_) => 0,
+            Self::Registry(_) => 1,
+            Self::Agent(_) => 2,
+        }
+    }
 }
 
-/// Devices first, since the others use them.
+/// In the order in which they start.
 fn roles(config: Config) -> Vec<Role> {
     let devices = config.wireguard.into_iter().map(Role::WireGuard);
     let registry = config.registry.into_iter().map(Role::Registry);
@@ -114,7 +123,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A configuration that cannot be read changes nothing.
+    /// A configuration that cannot be read changes nothing, and one that cannot be run is taken back: whoever reloads from
+    /// afar may depend on what runs.
     async fn reload(&mut self, path: PathBuf) -> Result<()> {
         let wanted = match Config::read(&path) {
             Ok(config) => roles(config),
@@ -123,6 +133,18 @@ impl Supervisor {
                 return Ok(());
             }
         };
+        let before: Vec<Role> = self.running.iter().map(|running| running.role.clone()).collect();
+        match self.change_to(wanted).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!("going back to what ran before: {error:#}");
+                self.change_to(before).await
+            }
+        }
+    }
+
+    /// Ends the roles that are not wanted, then starts those that do not run.
+    async fn change_to(&mut self, wanted: Vec<Role>) -> Result<()> {
         let (kept, ended): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.running).into_iter().partition(|running| wanted.contains(&running.role));
         self.running = kept;
@@ -130,7 +152,10 @@ impl Supervisor {
             end(running).await;
         }
         let new = wanted.into_iter().filter(|role| !self.running.iter().any(|running| running.role == *role));
-        self.start(new.collect()).await
+        self.start(new.collect()).await?;
+        // They are stopped from the end, and devices last.
+        self.running.sort_by_key(|running| running.role.place());
+        Ok(())
     }
 
     async fn fail_if_one_ended(&mut self) -> Result<()> {
