@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pinhole_agent::endpoint::{Agent, Config, Input, Output, Owned};
 use pinhole_dns::client;
 use pinhole_host::dns::Exchanger;
@@ -15,6 +15,7 @@ use pinhole_sansio::Machine;
 use pinhole_wg::{DeviceUpdate, Key, Peer};
 use tokio::sync::watch;
 
+use super::lock::{Lock, Locked};
 use super::report::Report;
 use super::underlay::Underlay;
 use super::{Clock, clock};
@@ -32,9 +33,25 @@ pub async fn run(
 ) -> Result<()> {
     // A device that goes away later may come back; one that is not there at the start is a mistake.
     let control = Control::open(&settings.device)?;
+    let _lock = lock(&settings.device)?;
     let mut driver = Driver::new(&settings, control, report)?;
     let _ = ready.send(true);
     driver.run(stop).await
+}
+
+/// Keeps other agents off the device. Where nothing can be written down, an agent does without: it is said when it has
+/// something to write.
+fn lock(device: &str) -> Result<Option<Lock>> {
+    match Lock::take(super::state_file(&format!("agent-{device}.lock"))) {
+        Ok(Locked::Ours(lock)) => Ok(Some(lock)),
+        Ok(Locked::Taken(holder)) => {
+            bail!("another agent minds {device} already (process {holder}): stop that one first, or leave it be")
+        }
+        Err(error) => {
+            tracing::debug!("no lock for {device}: {error}");
+            Ok(None)
+        }
+    }
 }
 
 struct Driver {

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod clock;
+mod lock;
 pub mod registry;
 pub mod report;
 mod signals;

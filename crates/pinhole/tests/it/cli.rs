@@ -76,6 +76,25 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn a_second_agent_on_a_device_is_refused_until_the_first_has_ended() {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::with_registry(Setup::default());
+    world.start_agent("alice");
+    world.agent("alice").wait_for("a way to the hub", |event| event["event"] == "registry_up");
+    let server = plan::tunnel("hub").to_string();
+    let args = ["agent", "--device", DEVICE, "--zone", ZONE, "--server", &server];
+    let ended = run(world.host("alice").command(BINARY).args(args));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("pinhole: another agent minds wg0 already (process "), "{}", ended.stderr);
+    // After a crash nothing stands in the way.
+    world.agents.remove("alice").expect("it runs").kill();
+    world.start_agent("alice");
+    world.agent("alice").wait_for("a way to the hub", |event| event["event"] == "registry_up");
+}
+
+#[test]
 fn an_agent_without_raw_sockets_says_so_in_a_line() {
     if !ready(&["wireguard-go", "setpriv"]) {
         return;
