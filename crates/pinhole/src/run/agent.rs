@@ -74,7 +74,7 @@ struct Driver {
 impl Driver {
     fn new(settings: &config::Agent, control: Control, report: Report) -> Result<Self> {
         let clock = Clock::start();
-        let zone = settings.zone.parse().map_err(|error| anyhow::anyhow!("the zone `{}`: {error}", settings.zone))?;
+        let zone = super::zone_name(&settings.zone)?;
         let openers = match Openers::new() {
             Ok(openers) => Some(openers),
             Err(error) => {

@@ -19,6 +19,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
+use pinhole_agent::registry::instance;
+use pinhole_dns::Name;
+
+/// Reads a zone's name.
+///
+/// # Errors
+/// When it is none, or so long that no peer's name fits below it.
+fn zone_name(text: &str) -> Result<Name> {
+    let zone: Name = text.parse().with_context(|| format!("the zone `{text}` is not a domain name"))?;
+    instance(&zone, &"a".repeat(56))
+        .with_context(|| format!("the zone name {zone} is too long: the peers' names do not fit below it"))?;
+    Ok(zone)
+}
+
 /// Where pinhole keeps what a later pinhole must find: in /run, which a reboot empties, as it does the kernel's state.
 pub fn state_file(name: &str) -> PathBuf {
     PathBuf::from("/run/pinhole").join(name)

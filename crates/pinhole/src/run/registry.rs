@@ -163,9 +163,7 @@ fn read_device(devices: &mut Devices, name: &str) -> Result<pinhole_wg::Device> 
 
 fn zone_config(zone: &config::Zone, listen: &[SocketAddr]) -> Result<ZoneConfig> {
     let name = |text: &str| -> Result<Name> { text.parse().with_context(|| format!("`{text}` is not a domain name")) };
-    let origin = name(&zone.name)?;
-    registry::instance(&origin, &"a".repeat(56))
-        .with_context(|| format!("the zone name {origin} is too long: the peers' names do not fit below it"))?;
+    let origin = super::zone_name(&zone.name)?;
     let itself = match &zone.itself {
         Itself::Absent | Itself::Flag(false) => None,
         Itself::Flag(true) => Some(registry::Itself::default()),
