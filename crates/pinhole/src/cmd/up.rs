@@ -14,8 +14,8 @@ use crate::run;
 #[command(after_help = "Example:
   pinhole up -c pinhole.toml
 
-SIGTERM and Ctrl-C undo what was changed and stop; SIGHUP reads the file again and restarts the roles that changed;
-a file that is wrong, or cannot be run, leaves things as they were.")]
+SIGTERM and Ctrl-C undo what was changed and stop; SIGHUP reads it and its wg-quick files again and restarts the roles that
+changed. What is wrong, or cannot be run, leaves things as they were.")]
 pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]

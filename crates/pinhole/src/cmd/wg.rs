@@ -15,7 +15,7 @@ use pinhole_host::embedded;
 use pinhole_wg::{PresharedKey, PrivateKey};
 use tokio::signal::unix::{SignalKind, signal};
 
-use interface::Interface;
+use interface::{File, Interface};
 
 /// What a child says on its standard output when the interface is up.
 const READY: &str = "up";
@@ -109,7 +109,7 @@ fn name_of(config: &str) -> Result<String> {
 /// Brings the interface up and returns. Where we run the device ourselves, a child stays behind.
 fn bring_up(path: &Path, userspace: bool) -> Result<()> {
     if !userspace && interface::kernel_has_wireguard() {
-        return Interface::up(path, false)?.leave();
+        return Interface::up(&File::read(path)?, false)?.leave();
     }
     let program = std::env::current_exe().context("cannot find the program that is running")?;
     let mut command = Command::new(program);
@@ -142,7 +142,7 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-        let mut interface = Interface::up(path, userspace)?;
+        let mut interface = Interface::up(&File::read(path)?, userspace)?;
         let told = if announce {
             leave_terminal()
         } else {

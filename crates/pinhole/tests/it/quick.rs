@@ -62,6 +62,14 @@ impl Stage {
         stage
     }
 
+    /// Changes the file.
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.host().path("/run/wt0.conf");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(path, text.replace(from, to)).expect("a writable /run");
+    }
+
     fn host(&self) -> &Host {
         self.internet.host("hub")
     }
@@ -177,4 +185,27 @@ fn what_a_default_route_takes_is_undone_however_the_device_ends() {
     assert_eq!((stage.rules(), stage.kept().len()), (before + 2, 2), "its note and its socket are left");
     assert_eq!(stage.wg(&["down", "wt0"]), "", "undoing is nothing to talk about");
     assert_eq!((stage.rules(), stage.kept()), (before, Vec::new()));
+}
+
+#[test]
+fn a_reload_takes_up_a_file_that_has_changed_and_leaves_a_bad_one_alone() {
+    if !ready(&["wg"]) {
+        return;
+    }
+    let stage = Stage::new(EVERYTHING);
+    let roles = "[[wireguard]]\nconfig = '/run/wt0.conf'\nuserspace = true\n";
+    std::fs::write(stage.host().path("/run/pinhole.toml"), roles).expect("a writable /run");
+    let mut up = Pinhole::start(stage.host(), &["up", "--json", "-c", "/run/pinhole.toml"]);
+    let port = || run(stage.host().command("wg").args(["show", "wt0", "listen-port"])).stdout;
+    until("the device", || (port() == "51999\n").then_some(()));
+    stage.edit("51999", "51998");
+    up.signal(Signal::HUP);
+    until("the device as it is now", || (port() == "51998\n").then_some(()));
+    stage.edit("51998", "a port");
+    up.signal(Signal::HUP);
+    until("its word", || up.stderr().contains("everything stays as it was").then_some(()));
+    assert_eq!(port(), "51998\n");
+    let (status, words) = up.terminate();
+    assert!(status.success() && words.contains("/run/wt0.conf, line 4: LISTENPORT = a port"), "{words}");
+    assert_eq!((stage.addresses(), stage.kept()), (Vec::new(), Vec::new()));
 }
