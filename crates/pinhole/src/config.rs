@@ -3,6 +3,7 @@
 //! Every key has a default that is safe, an unknown key is an error that names its line, and the commented sample in the
 //! repository's root is parsed by a test.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -234,13 +235,25 @@ impl Config {
         if let Some(registry) = &self.registry {
             registry.check()?;
         }
-        let mut devices: Vec<&str> = self.agent.iter().map(|agent| agent.device.as_str()).collect();
-        devices.sort_unstable();
-        if let Some(pair) = devices.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("two [[agent]] entries name the device {}: one agent minds one device", pair[0]);
+        if let Some(twice) = twice(self.agent.iter().map(|agent| &agent.device)) {
+            bail!("two [[agent]] entries name the device {twice}: one agent minds one device");
+        }
+        if let Some(twice) = twice(self.wireguard.iter().filter_map(|wireguard| wireguard.config.file_name())) {
+            bail!("two [[wireguard]] entries have a file {}: the device is named after it", twice.display());
+        }
+        for zone in self.agent.iter().map(|agent| &agent.zone) {
+            if let Err(error) = zone.parse::<Name>() {
+                bail!("the zone `{zone}`: {error}");
+            }
         }
         Ok(())
     }
+}
+
+/// Something that comes twice, if anything does.
+fn twice<T: Ord>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().find_map(|item| seen.replace(item))
 }
 
 #[cfg(test)]

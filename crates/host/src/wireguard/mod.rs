@@ -179,6 +179,26 @@ pub fn create(name: &str) -> Result<(), Error> {
     })
 }
 
+/// Removes the socket of a userspace device that has crashed: one that nobody listens on. Any other is left alone.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_stale_socket(name: &str) -> Result<(), Error> {
+    remove_stale_socket_in(name, Path::new(DIRECTORY))
+}
+
+/// As [`remove_stale_socket`], with the sockets in another directory.
+///
+/// # Errors
+/// As [`remove_stale_socket`].
+pub fn remove_stale_socket_in(name: &str, directory: &Path) -> Result<(), Error> {
+    check_name(name)?;
+    match Uapi::open(name, directory, None) {
+        Err(Error::Stale(path)) => std::fs::remove_file(&path).map_err(|error| Error::Socket(path, error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Removes a device of the kernel's, and nothing else: an interface of another kind is left alone.
 ///
 /// # Errors

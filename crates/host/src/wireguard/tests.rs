@@ -82,6 +82,18 @@ fn a_socket_that_nobody_listens_on_is_stale_and_not_listed() {
 }
 
 #[test]
+fn only_a_stale_socket_is_removed() {
+    let directory = Directory::new();
+    drop(UnixListener::bind(directory.0.join("old.sock")).unwrap());
+    let device = directory.serve("new", vec![EMPTY]);
+    for (name, left) in [("old", false), ("new", true), ("absent", false)] {
+        remove_stale_socket_in(name, &directory.0).unwrap();
+        assert_eq!(directory.0.join(format!("{name}.sock")).exists(), left, "{name}");
+    }
+    device.join().unwrap();
+}
+
+#[test]
 fn a_device_is_read_changed_and_found_gone() {
     let directory = Directory::new();
     let device = directory.serve("dev", vec![EMPTY, ONE_PEER, "errno=0\n\n", "errno=-98\n\n", "errno=", "x\n\n"]);

@@ -144,7 +144,7 @@ fn a_lost_initiation_does_not_cost_five_seconds(home: &Host<'_>, public: &Host<'
     until(|| home.has_session());
     let took = start.elapsed();
     println!("measured: kernel device, after a lost initiation: handshake through a NAT in {took:?} of emulated time");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     until(|| public.has_session());
     let device = home.device();
     let peer = &device.peers[0];

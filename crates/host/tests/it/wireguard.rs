@@ -128,7 +128,7 @@ fn a_lost_initiation_does_not_cost_five_seconds() {
     let start = Instant::now();
     a.change_peer(&b, |peer| peer.handshake = true);
     until(|| a.has_session());
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     until(|| b.has_session());
     let device = a.device();
     let peer = &device.peers[0];

@@ -10,8 +10,8 @@ mod rewrite;
 mod unique;
 
 pub use dice::Dice;
-pub(crate) use icmp::translate_error;
 pub use icmp::ErrorRefused;
+pub(crate) use icmp::translate_error;
 pub use range::{Manip, Range, Which};
 pub(crate) use rewrite::rewrite;
 pub(crate) use unique::unique;

@@ -95,12 +95,7 @@ struct Candidates {
     size: u32,
 }
 
-fn candidates<A: Address>(
-    tuple: &Tuple<A>,
-    range: &Range<A>,
-    manip: Manip,
-    is_child: bool,
-) -> Option<Candidates> {
+fn candidates<A: Address>(tuple: &Tuple<A>, range: &Range<A>, manip: Manip, is_child: bool) -> Option<Candidates> {
     let between = |(a, b): (u16, u16)| {
         let (min, max) = (a.min(b), a.max(b));
         Candidates { min, size: u32::from(max - min) + 1 }
@@ -255,12 +250,7 @@ fn is_taken<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple
 
 /// The flow, and its direction, whose packets look like answers to `tuple`. One with the same original tuple is the same
 /// flow, about to clash, which confirm sorts out.
-fn taker<A: Address>(
-    table: &mut Table<A>,
-    now: Instant,
-    own: &Flow<A>,
-    tuple: &Tuple<A>,
-) -> Option<(u32, Direction)> {
+fn taker<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> Option<(u32, Direction)> {
     let answer = tuple.inverse()?;
     let (at, direction) = table.find(now, &answer, own.zone.in_direction(Direction::Reply))?;
     let same = table.flow(at).tuple(Direction::Original) == own.tuple(Direction::Original);

@@ -20,10 +20,13 @@ fn a_round_trip_takes_the_delay_of_all_links() {
     let server = socket(internet.host("hub"), 0);
     let client = socket(internet.host("alice"), 0);
     let address = public(internet.host("hub"), &server);
-    // The first one also resolves the router's address on the LAN; a busy machine may delay some.
+    // The first one also resolves the router's address on the LAN, and a busy machine delays some: none may be too fast, and
+    // one has to be on time, within less than another link would take.
     let times: Vec<_> = (0..10).map(|_| round_trip(&client, &server, address)).collect();
-    let best = times.iter().min().expect("ten of them");
-    assert!((Duration::from_millis(60)..Duration::from_millis(63)).contains(best), "{times:?}");
+    let mut more = std::iter::repeat_with(|| round_trip(&client, &server, address)).take(100);
+    let (early, late) = (Duration::from_millis(60), Duration::from_millis(63));
+    assert!(times.iter().all(|time| *time >= early), "{times:?}");
+    assert!(times.iter().any(|time| *time < late) || more.any(|time| (early..late).contains(&time)), "{times:?}");
 }
 
 #[test]

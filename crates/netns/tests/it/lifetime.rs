@@ -1,6 +1,7 @@
 //! It leaves nothing behind, and nobody may build it too.
 
 use std::io::{self, BufRead, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -79,7 +80,9 @@ fn inner_build_use_and_wait() {
 
 /// Starts the inner test after `prepare`; returns it with the pids of its holders.
 fn inner(prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> (Child, Vec<u32>) {
-    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    // By descriptor: another user may not pass the directories on the way to it.
+    let this = std::fs::File::open(std::env::current_exe().expect("this test")).expect("it can be read");
+    let mut command = Command::new(format!("/proc/self/fd/{}", this.as_raw_fd()));
     command.args(["--exact", "--nocapture", "lifetime::inner_build_use_and_wait"]);
     command.env("PINHOLE_TEST_INNER", "1").stdin(Stdio::piped()).stdout(Stdio::piped());
     // SAFETY: it makes system calls and small allocations in a child of a process whose other threads hold no allocator

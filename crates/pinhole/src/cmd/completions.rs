@@ -17,6 +17,8 @@ pub struct Args {
 
 /// Prints it.
 pub fn run(args: Args, mut command: Command) -> Result<ExitCode> {
-    clap_complete::generate(args.shell, &mut command, "pinhole", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "pinhole", &mut script);
+    super::print(&script)?;
     Ok(ExitCode::SUCCESS)
 }

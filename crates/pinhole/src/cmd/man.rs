@@ -1,6 +1,5 @@
 //! `pinhole man`: manual pages from the same definitions as the commands.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,8 +27,7 @@ pub fn run(args: Args, command: Command) -> Result<ExitCode> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page).context("cannot write the page")?;
-            // A reader that has enough closes the pipe.
-            let _ = std::io::stdout().write_all(&page);
+            super::print(&page)?;
         }
     }
     Ok(ExitCode::SUCCESS)

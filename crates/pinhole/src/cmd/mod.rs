@@ -7,3 +7,19 @@ pub mod man;
 pub mod registry;
 pub mod up;
 pub mod wg;
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::{Context, Result};
+
+/// Prints what a command was asked for.
+///
+/// # Errors
+/// When it cannot be written; a reader that has enough and closes the pipe is none.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
+    }
+}

@@ -14,7 +14,8 @@ use crate::run;
 #[command(after_help = "Example:
   pinhole up -c pinhole.toml
 
-SIGTERM and Ctrl-C undo what was changed and stop; SIGHUP reads the file again and restarts the roles that changed.")]
+SIGTERM and Ctrl-C undo what was changed and stop; SIGHUP reads it and its wg-quick files again and restarts the roles that
+changed. What is wrong, or cannot be run, leaves things as they were.")]
 pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
@@ -31,7 +32,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = Config::read(&args.config)?;
     if args.check {
-        println!("{} is valid", args.config.display());
+        super::print(format!("{} is valid\n", args.config.display()).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     run::configuration(config, args.config, args.json)

@@ -5,7 +5,7 @@ mod routes;
 mod show;
 mod state;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -15,7 +15,7 @@ use pinhole_host::embedded;
 use pinhole_wg::{PresharedKey, PrivateKey};
 use tokio::signal::unix::{SignalKind, signal};
 
-use interface::Interface;
+use interface::{File, Interface};
 
 /// What a child says on its standard output when the interface is up.
 const READY: &str = "up";
@@ -83,9 +83,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         What::Down { config } => interface::down(&name_of(&config)?)?,
         What::Show { name, json, secrets } => show::show(name.as_deref(), json, secrets)?,
-        What::Genkey => println!("{}", random_key()?.to_base64()),
-        What::Genpsk => println!("{}", PresharedKey::from_bytes(random_bytes()?).to_base64()),
-        What::Pubkey => println!("{}", read_key()?.public()),
+        What::Genkey => print_line(&random_key()?.to_base64())?,
+        What::Genpsk => print_line(&PresharedKey::from_bytes(random_bytes()?).to_base64())?,
+        What::Pubkey => print_line(&read_key()?.public().to_string())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,7 +109,7 @@ fn name_of(config: &str) -> Result<String> {
 /// Brings the interface up and returns. Where we run the device ourselves, a child stays behind.
 fn bring_up(path: &Path, userspace: bool) -> Result<()> {
     if !userspace && interface::kernel_has_wireguard() {
-        return Interface::up(path, false)?.leave();
+        return Interface::up(&File::read(path)?, false)?.leave();
     }
     let program = std::env::current_exe().context("cannot find the program that is running")?;
     let mut command = Command::new(program);
@@ -141,20 +141,36 @@ fn stay(path: &Path, userspace: bool, announce: bool) -> Result<()> {
         // Listening begins before anything is changed, so that no signal leaves something half done.
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let mut interface = Interface::up(path, userspace)?;
-        if announce {
-            println!("{READY}");
-            embedded::detach().context("cannot leave the terminal")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        let mut interface = Interface::up(&File::read(path)?, userspace)?;
+        let told = if announce {
+            leave_terminal()
         } else {
             eprintln!("{} is up ({}); Ctrl-C takes it down", interface.name(), interface.runner());
+            Ok(())
+        };
+        if told.is_ok() {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                // Its terminal was closed.
+                _ = hangup.recv() => {}
+                () = interface.ended() => {}
+            }
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = interface.ended() => {}
-        }
-        interface.down()
+        let down = interface.down();
+        told.and(down)
     })
+}
+
+/// Tells the parent that the interface is up, and goes on without it.
+fn leave_terminal() -> Result<()> {
+    writeln!(std::io::stdout(), "{READY}").context("nobody waits for the interface any more")?;
+    embedded::detach().context("cannot leave the terminal")
+}
+
+fn print_line(line: &str) -> Result<()> {
+    super::print(format!("{line}\n").as_bytes())
 }
 
 fn random_bytes() -> Result<[u8; 32]> {

@@ -25,6 +25,8 @@ fn what_is_wrong_is_said_with_its_place() {
             "[[agent]]\ndevice='a'\nzone='z.'\nserver='10.0.0.1'\n[[agent]]\ndevice='a'\nzone='y.'\nserver='10.0.0.1'",
             "two [[agent]]",
         ),
+        ("[[agent]]\ndevice='wg0'\nzone='a..b'\nserver='10.0.0.1'", "the zone `a..b`"),
+        ("[[wireguard]]\nconfig='/a/wg0.conf'\n[[wireguard]]\nconfig='/b/wg0.conf'", "two [[wireguard]]"),
         ("nonsense", "line 1"),
         (zone!("name='e..z'\n"), "`e..z` is not a domain name"),
         (zone!("name='z'\nself={ endpoint='192.0.2.1' }"), "`self` is true, false or { endpoint ="),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pinhole_agent::endpoint::{Agent, Config, Input, Output, Owned};
 use pinhole_dns::client;
 use pinhole_host::dns::Exchanger;
@@ -15,6 +15,7 @@ use pinhole_sansio::Machine;
 use pinhole_wg::{DeviceUpdate, Key, Peer};
 use tokio::sync::watch;
 
+use super::lock::{Lock, Locked};
 use super::report::Report;
 use super::underlay::Underlay;
 use super::{Clock, clock};
@@ -30,9 +31,27 @@ pub async fn run(
     ready: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let mut driver = Driver::new(&settings, report)?;
+    // A device that goes away later may come back; one that is not there at the start is a mistake.
+    let control = Control::open(&settings.device)?;
+    let _lock = lock(&settings.device)?;
+    let mut driver = Driver::new(&settings, control, report)?;
     let _ = ready.send(true);
     driver.run(stop).await
+}
+
+/// Keeps other agents off the device. Where nothing can be written down, an agent does without: it is said when it has
+/// something to write.
+fn lock(device: &str) -> Result<Option<Lock>> {
+    match Lock::take(super::state_file(&format!("agent-{device}.lock"))) {
+        Ok(Locked::Ours(lock)) => Ok(Some(lock)),
+        Ok(Locked::Taken(holder)) => {
+            bail!("another agent minds {device} already (process {holder}): stop that one first, or leave it be")
+        }
+        Err(error) => {
+            tracing::debug!("no lock for {device}: {error}");
+            Ok(None)
+        }
+    }
 }
 
 struct Driver {
@@ -53,9 +72,11 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(settings: &config::Agent, report: Report) -> Result<Self> {
+    fn new(settings: &config::Agent, control: Control, report: Report) -> Result<Self> {
         let clock = Clock::start();
-        let zone = settings.zone.parse().map_err(|error| anyhow::anyhow!("the zone `{}`: {error}", settings.zone))?;
+        let zone =
+            settings.zone.parse().with_context(|| format!("the zone `{}` is not a domain name", settings.zone))?;
+        let zone = super::zone_name(zone)?;
         let openers = match Openers::new() {
             Ok(openers) => Some(openers),
             Err(error) => {
@@ -81,7 +102,7 @@ impl Driver {
             agent: Agent::new(clock.now(), config),
             clock,
             device: settings.device.clone(),
-            control: None,
+            control: Some(control),
             openers,
             echoes: Echoes::new(),
             dns: Exchanger::new(),
@@ -94,8 +115,6 @@ impl Driver {
     }
 
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
-        // A device that goes away later may come back; one that is not there at the start is a mistake.
-        self.control()?;
         let mut monitor = Monitor::open().context("cannot watch for network changes")?;
         loop {
             if self.carry_out() {
@@ -234,11 +253,5 @@ fn write_owned(path: &PathBuf, owned: &[Owned]) -> std::io::Result<()> {
             _ => Ok(()),
         };
     }
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    // Renamed into place, so that a crash leaves the old list or the new one.
-    let temporary = path.with_extension("new");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(owned)?)?;
-    std::fs::rename(temporary, path)
+    super::write_state(path, &serde_json::to_vec_pretty(owned)?)
 }

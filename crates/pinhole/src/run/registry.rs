@@ -186,9 +186,7 @@ fn read_device(name: String, control: Option<Control>) -> Read {
 
 fn zone_config(zone: &config::Zone, addresses: &[IpAddr]) -> Result<ZoneConfig> {
     // wgsd's names are in lower case, and some of its clients compare them byte by byte.
-    let origin = zone.name.0.to_lowercase();
-    registry::instance(&origin, &"a".repeat(56))
-        .with_context(|| format!("the zone name {origin} is too long: the peers' names do not fit below it"))?;
+    let origin = super::zone_name(zone.name.0.to_lowercase())?;
     let itself = match &zone.itself {
         Itself::Absent | Itself::Flag(false) => None,
         Itself::Flag(true) => Some(registry::Itself::default()),

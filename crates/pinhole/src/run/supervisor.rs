@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::report::Report;
 use super::signals::{Request, Signals};
 use super::{agent, registry, wireguard};
+use crate::cmd::wg::interface::File;
 use crate::config::{self, Config};
 
 /// A role gets this long to undo what it changed.
@@ -23,7 +24,12 @@ const ROLE_CHECK: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A device from a wg-quick file.
-    WireGuard(config::WireGuard),
+    WireGuard {
+        /// As it was when it was read.
+        file: File,
+        /// Our own device even if the kernel has WireGuard.
+        userspace: bool,
+    },
     /// The DNS-SD registry.
     Registry(config::Registry),
     /// An endpoint agent.
@@ -33,18 +39,30 @@ pub enum Role {
 impl Role {
     fn name(&self) -> String {
         match self {
-            Self::WireGuard(wireguard) => format!("the device of {}", wireguard.config.display()),
+            Self::WireGuard { file, .. } => format!("the device of {}", file.path().display()),
             Self::Registry(_) => "the registry".to_owned(),
             Self::Agent(agent) => format!("the agent of {}", agent.device),
         }
     }
+
+    /// When its turn to start comes: devices first, since the others use them.
+    fn place(&self) -> u8 {
+        match self {
+            Self::WireGuard { .. } => 0,
+            Self::Registry(_) => 1,
+            Self::Agent(_) => 2,
+        }
+    }
 }
 
-/// Devices first, since the others use them.
-fn roles(config: Config) -> Vec<Role> {
-    let devices = config.wireguard.into_iter().map(Role::WireGuard);
-    let registry = config.registry.into_iter().map(Role::Registry);
-    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent)).collect()
+/// In the order in which they start, with the files that they name.
+fn roles(config: Config) -> Result<Vec<Role>> {
+    let device = |wireguard: config::WireGuard| -> Result<Role> {
+        Ok(Role::WireGuard { file: File::read(&wireguard.config)?, userspace: wireguard.userspace })
+    };
+    let devices = config.wireguard.into_iter().map(device);
+    let registry = config.registry.into_iter().map(Role::Registry).map(Ok);
+    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).collect()
 }
 
 /// Runs roles until SIGTERM or SIGINT.
@@ -60,7 +78,7 @@ pub fn until_stopped(roles: Vec<Role>, json: bool) -> Result<ExitCode> {
 /// # Errors
 /// The first role that fails, after the others have been stopped.
 pub fn configuration(config: Config, path: PathBuf, json: bool) -> Result<ExitCode> {
-    run(roles(config), Some(path), json)
+    run(roles(config)?, Some(path), json)
 }
 
 fn run(roles: Vec<Role>, path: Option<PathBuf>, json: bool) -> Result<ExitCode> {
@@ -118,15 +136,28 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A configuration that cannot be read changes nothing.
+    /// A configuration that cannot be read changes nothing, and one that cannot be run is taken back: whoever reloads from
+    /// afar may depend on what runs.
     async fn reload(&mut self, path: PathBuf) -> Result<()> {
-        let wanted = match Config::read(&path) {
-            Ok(config) => roles(config),
+        let wanted = match Config::read(&path).and_then(roles) {
+            Ok(wanted) => wanted,
             Err(error) => {
                 tracing::error!("everything stays as it was: {error:#}");
                 return Ok(());
             }
         };
+        let before: Vec<Role> = self.running.iter().map(|running| running.role.clone()).collect();
+        match self.change_to(wanted).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!("going back to what ran before: {error:#}");
+                self.change_to(before).await
+            }
+        }
+    }
+
+    /// Ends the roles that are not wanted, then starts those that do not run.
+    async fn change_to(&mut self, wanted: Vec<Role>) -> Result<()> {
         let (kept, ended): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.running).into_iter().partition(|running| wanted.contains(&running.role));
         self.running = kept;
@@ -134,7 +165,10 @@ impl Supervisor {
             end(running).await;
         }
         let new = wanted.into_iter().filter(|role| !self.running.iter().any(|running| running.role == *role));
-        self.start(new.collect()).await
+        self.start(new.collect()).await?;
+        // They are stopped from the end, and devices last.
+        self.running.sort_by_key(|running| running.role.place());
+        Ok(())
     }
 
     async fn fail_if_one_ended(&mut self) -> Result<()> {
@@ -156,7 +190,7 @@ impl Supervisor {
 
 async fn start(role: Role, json: bool, ready: watch::Sender<bool>, stop: watch::Receiver<bool>) -> Result<()> {
     match role {
-        Role::WireGuard(settings) => wireguard::run(settings, ready, stop).await,
+        Role::WireGuard { file, userspace } => wireguard::run(file, userspace, ready, stop).await,
         Role::Registry(settings) => registry::run(settings, Report::new("registry", json), ready, stop).await,
         Role::Agent(settings) => agent::run(settings, Report::new("agent", json), ready, stop).await,
     }

@@ -4,22 +4,21 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::cmd::wg::interface::Interface;
-use crate::config;
+use crate::cmd::wg::interface::{File, Interface};
 
 /// Brings a device up, and down again when `stop` says so.
 ///
 /// # Errors
 /// What `pinhole wg up` would say; that the device has ended by itself.
 pub async fn run(
-    settings: config::WireGuard,
+    file: File,
+    userspace: bool,
     ready: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let config::WireGuard { config: path, userspace } = settings;
     // The interface belongs to this thread's network namespace, which the threads that block share.
     let mut interface =
-        spawn_blocking(move || Interface::up(&path, userspace)).await.context("bringing it up failed")??;
+        spawn_blocking(move || Interface::up(&file, userspace)).await.context("bringing it up failed")??;
     let _ = ready.send(true);
     let ended = tokio::select! {
         _ = stop.wait_for(|&stop| stop) => false,

@@ -37,6 +37,23 @@ fn wrong_usage_ends_with_2_and_failure_with_1() {
 }
 
 #[test]
+fn standard_output_that_is_closed_or_full_is_no_reason_to_panic() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../pinhole.sample.toml");
+    for args in [&["wg", "genkey"][..], &["completions", "bash"], &["man"], &["up", "--check", "--config", sample]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a Linux");
+        let output = Command::new(BINARY).args(args).stdout(full).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("pinhole: cannot write to standard output"), "{args:?}: {stderr}");
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(BINARY).args(args).stdout(writer).output().expect("it starts");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     let path = std::env::temp_dir().join(format!("pinhole-test-{}.toml", std::process::id()));
     let check = |text: &str, code, expected: &str| {
@@ -65,6 +82,25 @@ fn a_port_that_is_taken_is_named() {
         ended.stderr
     );
     assert!(!ended.stderr.contains("os error"), "it is said once: {}", ended.stderr);
+}
+
+#[test]
+fn a_second_agent_on_a_device_is_refused_until_the_first_has_ended() {
+    if !ready(&["wireguard-go"]) {
+        return;
+    }
+    let mut world = World::with_registry(Setup::default());
+    world.start_agent("alice");
+    world.agent("alice").wait_for("a way to the hub", |event| event["event"] == "registry_up");
+    let server = plan::tunnel("hub").to_string();
+    let args = ["agent", "--device", DEVICE, "--zone", ZONE, "--server", &server];
+    let ended = run(world.host("alice").command(BINARY).args(args));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("pinhole: another agent minds wg0 already (process "), "{}", ended.stderr);
+    // After a crash nothing stands in the way.
+    world.agents.remove("alice").expect("it runs").kill();
+    world.start_agent("alice");
+    world.agent("alice").wait_for("a way to the hub", |event| event["event"] == "registry_up");
 }
 
 #[test]
@@ -97,7 +133,7 @@ fn an_agent_goes_on_until_the_registry_is_there() {
 }
 
 #[test]
-fn up_runs_a_registry_reloads_its_file_and_survives_a_bad_one() {
+fn up_runs_a_registry_reloads_its_file_and_survives_bad_ones() {
     if !ready(&["wireguard-go", "dig"]) {
         return;
     }
@@ -113,16 +149,24 @@ fn up_runs_a_registry_reloads_its_file_and_survives_a_bad_one() {
         ended.stdout.contains("postmaster").then_some(())
     };
     write(&["first.example."]);
-    let up = Pinhole::start(hub, &["up", "--json", "-c", "/run/pinhole.toml"]);
+    let mut up = Pinhole::start(hub, &["up", "--json", "-c", "/run/pinhole.toml"]);
     until("the first zone", || answers("first.example."));
     assert_eq!(answers("second.example."), None);
     write(&["first.example.", "second.example."]);
     up.signal(pinhole_netns::Signal::HUP);
     until("the second zone", || answers("second.example."));
-    std::fs::write(hub.path("/run/pinhole.toml"), "nonsense").expect("a writable /run");
-    up.signal(pinhole_netns::Signal::HUP);
-    until("the zones as they were", || answers("second.example."));
+    let no_zone = "[registry]\n[[registry.zone]]\nname = 'third.example.'\ndevice = 'absent0'\n";
+    let no_device = "[[agent]]\ndevice = 'absent1'\nzone = 'first.example.'\nserver = '10.77.0.254'\n";
+    for (text, word) in [
+        ("nonsense", "everything stays as it was"),
+        (no_zone, "going back to what ran before: no WireGuard device absent0"),
+        (no_device, "going back to what ran before: no WireGuard device absent1"),
+    ] {
+        std::fs::write(hub.path("/run/pinhole.toml"), text).expect("a writable /run");
+        up.signal(pinhole_netns::Signal::HUP);
+        until(word, || up.stderr().contains(word).then_some(()));
+        until("the zones as they were", || answers("second.example."));
+    }
     let (status, words) = up.terminate();
     assert!(status.success(), "{words}");
-    assert!(words.contains("everything stays as it was"), "{words}");
 }

@@ -1,17 +1,21 @@
 //! Two peers behind NATs connect directly.
 
+use std::time::Duration;
+
 use pinhole_lab::Nat;
 
 use crate::support::device::Kind;
-use crate::support::plan::{self, ALICE, BOB, PORT};
+use crate::support::plan::{self, ALICE, BOB, HUB, PORT};
 use crate::support::ready::ready;
 use crate::support::traffic::{Log, Stream, first_echo};
-use crate::support::until;
 use crate::support::witness::{Witness, counted};
 use crate::support::world::{Setup, World};
+use crate::support::{PATIENCE, until};
 
-/// Both agents up to the first tunnel data on the direct path, at 20 ms links.
-const DIRECT_WITHIN_MS: u128 = 2_000;
+/// Both agents up to the first tunnel data on the direct path, at 20 ms links that lose nothing: 0.3 s on a machine at rest,
+/// and less than the 5 s after which WireGuard itself would try again. Links that lose 5 % take more than 2 s once in 1,500
+/// times, so with them only the usual patience is a bound.
+const DIRECT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Connects, sends a stream each way, and looks from outside whether it went where it should.
 fn check(setup: Setup) {
@@ -25,11 +29,11 @@ fn check(setup: Setup) {
     let (alice, bob) = (world.host("alice"), world.host("bob"));
     let echo = first_echo(alice, bob, plan::tunnel("bob"), begin);
     println!("measured: {setup:?}: direct after {direct:?}, first echo after {echo:?}");
-    assert!(direct.as_millis() < DIRECT_WITHIN_MS, "direct after {direct:?}");
+    assert!(setup.loss > 0.0 || direct < DIRECT_WITHIN, "direct after {direct:?}");
 
     let streams = [("alice", "bob"), ("bob", "alice")]
         .map(|(from, to)| Stream::start(world.host(from), world.host(to), plan::tunnel(to)));
-    streams[1].go_on(100);
+    streams.iter().for_each(|stream| stream.go_on(100));
     let logs = streams.map(Stream::finish);
     for log in &logs {
         assert!(log.arrived() >= least(log.packets.len(), setup.loss), "{} of {}", log.arrived(), log.packets.len());
@@ -48,8 +52,8 @@ fn check(setup: Setup) {
     }
 }
 
-/// How many of `sent` datagrams arrive over two links that lose this share each, but once in 10^9 times: the mean less six
-/// standard deviations.
+/// How many of `sent` datagrams, 100 or more, arrive over two links that lose this share each: the mean less six standard
+/// deviations. At 5 % fewer arrive once in 10^7 times, by the binomial distribution itself.
 fn least(sent: usize, loss: f64) -> usize {
     let passes = (1.0 - loss).powi(2);
     let deviation = (sent as f64 * passes * (1.0 - passes)).sqrt();
@@ -88,27 +92,27 @@ fn a_packet_that_comes_too_early_poisons_such_a_nat() {
         return;
     }
     for (nat, poisoned) in [(Nat::POISONABLE, true), (Nat::CONE, false)] {
-        let mut world = World::bare(Setup { nats: [nat; 2], ..Setup::default() });
+        let world = World::bare(Setup { nats: [nat; 2], ..Setup::default() });
         // Alice, at her WireGuard port's neighbour, is called by bob before she has called him.
-        let socket = |host: &str| {
-            let bind = || std::net::UdpSocket::bind(("0.0.0.0", 4_000));
-            world.host(host).run(bind).expect("a thread").expect("a socket")
+        let socket = |host: &str, port: u16| {
+            let bind = || std::net::UdpSocket::bind(("0.0.0.0", port));
+            let socket = world.host(host).run(bind).expect("a thread").expect("a socket");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket
         };
-        let (alice, bob) = (socket("alice"), socket("bob"));
+        let (alice, bob) = (socket("alice", 4_000), socket("bob", 4_000));
         let mut witness = Witness::new(&world.internet);
+        // What the hub sends to another port of hers once bob's packet is past it goes the same way, and comes after it.
+        let (marked, hub) = (socket("alice", 5_000), socket("hub", 5_000));
+        marked.send_to(b"open", (HUB, 5_000)).expect("it leaves");
+        let (_, open) = hub.recv_from(&mut [0; 8]).expect("it arrives");
         bob.send_to(b"too early", (ALICE, 4_000)).expect("it leaves");
         until("bob's packet behind the core", || {
             witness.look();
             witness.seen.iter().find(|seen| seen.flow.dst == (ALICE, 4_000).into()).map(|seen| seen.at)
         });
-        // It has passed the core, and needs the 20 ms of alice's link.
-        until("the packet at alice's NAT, or its refusal", || {
-            let entries = world.internet.site("alice").conntrack().expect("ctnetlink");
-            let came = entries.iter().any(|entry| entry.original.source == (BOB, 4_000).into());
-            witness.look();
-            let later = witness.seen.first().is_some_and(|seen| witness.when(seen).elapsed().as_millis() > 100);
-            (came || later).then_some(())
-        });
+        hub.send_to(b"behind it", open).expect("it leaves");
+        marked.recv_from(&mut [0; 16]).expect("the mark, and so bob's packet, is at alice's NAT");
         alice.send_to(b"hello", (BOB, 4_000)).expect("it leaves");
         let source = until("alice's packet at the core", || {
             witness.look();

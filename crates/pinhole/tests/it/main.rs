@@ -2,7 +2,9 @@
 
 mod cli;
 mod connect;
+mod demo;
 mod dns;
+mod quick;
 mod recover;
 mod restore;
 mod servers;

@@ -48,8 +48,15 @@ pub(super) struct Echoes {
     pub(super) round_trips: Vec<Duration>,
 }
 
-/// Sends `count` echoes from `host`, each after the answer to the last or after `patience`.
-pub(super) fn measure(host: &Host, server: SocketAddr, count: u16, patience: Duration) -> Result<Echoes> {
+/// Sends `count` echoes from `host`, each after the answer to the last or after `patience`. Asks after each whether to
+/// `go_on`; none when not.
+pub(super) fn measure(
+    host: &Host,
+    server: SocketAddr,
+    count: u16,
+    patience: Duration,
+    go_on: &mut dyn FnMut() -> Result<bool>,
+) -> Result<Option<Echoes>> {
     let socket = host.run(|| UdpSocket::bind("0.0.0.0:0"))??;
     let mut round_trips = Vec::new();
     for number in 0..count {
@@ -57,9 +64,12 @@ pub(super) fn measure(host: &Host, server: SocketAddr, count: u16, patience: Dur
         // A tunnel that has just lost its peer refuses: a lost echo.
         let _ = socket.send_to(&message(number), server);
         round_trips.extend(answer(&socket, number, start + patience)?.map(|at| at.duration_since(start)));
+        if !go_on()? {
+            return Ok(None);
+        }
     }
     round_trips.sort_unstable();
-    Ok(Echoes { sent: count, round_trips })
+    Ok(Some(Echoes { sent: count, round_trips }))
 }
 
 /// When the answer with this number came, if before `deadline`.

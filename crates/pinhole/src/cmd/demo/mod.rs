@@ -162,7 +162,9 @@ struct Rehearsal<'a> {
 
 impl Rehearsal<'_> {
     fn play(&mut self, stage: &mut Stage<'_>) -> Result<Outcome> {
-        stage.start_hub()?;
+        if !stage.start_hub()? {
+            return Ok(Outcome::Interrupted);
+        }
         self.show.line("hub", Tone::Good, "the registry serves the zone on its tunnel address, to peers only");
         let began = stage.start_peers()?;
         self.show.line(
@@ -177,27 +179,38 @@ impl Rehearsal<'_> {
             if Instant::now() > deadline {
                 return Ok(Outcome::NoPath);
             }
-            match stage.next(TICK) {
-                Some(Happening::Stop) => return Ok(Outcome::Interrupted),
-                Some(Happening::Ended { name, said }) => bail!("the programs of {name} ended:\n{said}"),
-                Some(happening) => self.tell(&happening, &mut up),
-                None => {}
+            if !self.follow(stage, TICK, &mut up)? {
+                return Ok(Outcome::Interrupted);
             }
-            self.look();
         }
 
         // The longest way there and back crosses four links twice, and a busy machine adds something.
         let patience = Duration::from_millis(8 * self.args.delay + 250);
         let (alice, bob) = (stage.internet().host("alice"), stage.internet().host("bob"));
         let server = echo::Server::start(bob, self.plan.bob.address)?;
-        let echoes = echo::measure(alice, server.address(), ECHOES, patience)?;
-        while let Some(happening) = stage.next(Duration::ZERO) {
-            self.tell(&happening, &mut up);
-        }
-        self.look();
+        let mut go_on = || self.follow(stage, Duration::ZERO, &mut up);
+        let Some(echoes) = echo::measure(alice, server.address(), ECHOES, patience, &mut go_on)? else {
+            return Ok(Outcome::Interrupted);
+        };
         let mappings = stage.mappings()?;
         let verdict = self.witness.verdict(began, stage.internet().epoch(), echoes, &mappings);
         Ok(Outcome::Done(Box::new(verdict)))
+    }
+
+    /// Shows what has happened and what was seen, after waiting up to `patience` for something; false when someone wants to
+    /// stop.
+    fn follow(&mut self, stage: &Stage<'_>, patience: Duration, up: &mut [bool; 2]) -> Result<bool> {
+        let mut next = stage.next(patience);
+        while let Some(happening) = next {
+            match &happening {
+                Happening::Stop => return Ok(false),
+                Happening::Ended { name, said } => bail!("the programs of {name} ended:\n{said}"),
+                Happening::Said { .. } | Happening::Mapped { .. } => self.tell(&happening, up),
+            }
+            next = stage.next(Duration::ZERO);
+        }
+        self.look();
+        Ok(true)
     }
 
     fn tell(&mut self, happening: &Happening, up: &mut [bool; 2]) {

@@ -61,18 +61,18 @@ impl<'a> Stage<'a> {
         self.internet
     }
 
-    /// Starts the registry, and returns when it answers.
-    pub(super) fn start_hub(&mut self) -> Result<()> {
+    /// Starts the registry, and returns when it answers; false when someone wants to stop before that.
+    pub(super) fn start_hub(&mut self) -> Result<bool> {
         self.start(&self.plan.hub)?;
         let server = SocketAddr::new(self.plan.hub.address.into(), 53);
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if self.internet.host("hub").run(|| asks(server))?? {
-                return Ok(());
+                return Ok(true);
             }
             match self.next(LOOK_AGAIN) {
                 Some(Happening::Ended { name, said }) => bail!("the programs of {name} ended:\n{said}"),
-                Some(Happening::Stop) => bail!("interrupted"),
+                Some(Happening::Stop) => return Ok(false),
                 _ if Instant::now() > deadline => bail!("the registry does not answer on {server} of the hub"),
                 Some(Happening::Said { .. } | Happening::Mapped { .. }) | None => {}
             }
@@ -90,7 +90,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The next thing that happens within `patience`.
-    pub(super) fn next(&mut self, patience: Duration) -> Option<Happening> {
+    pub(super) fn next(&self, patience: Duration) -> Option<Happening> {
         self.happenings.recv_timeout(patience).ok()
     }
 

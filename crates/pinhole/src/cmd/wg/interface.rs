@@ -4,8 +4,9 @@
 //! that did it, or by another if that one has died. Addresses and routes go with the interface.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -24,6 +25,47 @@ const USUAL_MTU: u32 = 1500;
 /// The smallest MTU that IPv6 allows (RFC 8200 §5).
 const LEAST_MTU: u32 = 1280;
 
+/// A wg-quick file that has been read and makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    path: PathBuf,
+    /// The interface's name, which is the file's.
+    name: String,
+    config: Config,
+}
+
+impl File {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// The file and the line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = interface_name(file).ok_or_else(|| bad_name(path))?.to_owned();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o007 != 0 {
+            tracing::warn!(
+                "{shown} can be read by everyone on this machine, with its private key: `chmod 600 {shown}`"
+            );
+        }
+        let config = Config::parse(&text).map_err(|error| anyhow!("{shown}, {error}"))?;
+        if config.interface.save_config {
+            bail!("{shown}: SaveConfig is not supported, the file is never written: remove the line");
+        }
+        if config.interface.private_key.is_none() {
+            bail!("{shown}: [Interface] has no PrivateKey");
+        }
+        Ok(Self { path: path.to_owned(), name, config })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// An interface that is up.
 #[derive(Debug)]
 pub struct Interface {
@@ -36,18 +78,20 @@ impl Interface {
     /// and hooks run. Where it fails, nothing stays changed.
     ///
     /// # Errors
-    /// The file and line, the interface, or the privilege that is missing.
-    pub fn up(path: &Path, userspace: bool) -> Result<Self> {
-        let (name, config) = read(path)?;
-        if link_exists(&name)? {
+    /// The interface, or the privilege that is missing.
+    pub fn up(file: &File, userspace: bool) -> Result<Self> {
+        let File { path, name, config } = file;
+        if link_exists(name)? {
             bail!("{name} exists already; `pinhole wg down {name}` takes it down");
         }
-        if State::exists(&name) {
-            // A crash left it. Its hooks may fail now that the interface is gone; the rest must not stay.
+        if State::exists(name) {
             tracing::warn!("{name} was not taken down last time; undoing what is left");
-            undo(&name)?;
+            // A crash left it. Hooks may fail now that the interface is gone, and that is no reason to stay down.
+            if let Err(error) = undo(name) {
+                tracing::warn!("while undoing: {error:#}");
+            }
         }
-        let hooks = |hooks: &[String]| hooks.iter().map(|hook| hook.replace("%i", &name)).collect();
+        let hooks = |hooks: &[String]| hooks.iter().map(|hook| hook.replace("%i", name)).collect();
         let mut state = State {
             name: name.clone(),
             pre_down: hooks(&config.interface.pre_down),
@@ -55,13 +99,13 @@ impl Interface {
             ..State::default()
         };
         // Before anything is changed: what would fail late and need undoing.
-        let update = config_update(path, &config)?;
-        run_hooks(&name, &config.interface.pre_up)?;
+        let update = config_update(path, config)?;
+        run_hooks(name, &config.interface.pre_up)?;
         let mtu = config.interface.mtu.unwrap_or_else(|| default_mtu(&update));
-        let device = create(&name, &update, mtu, userspace)?;
-        state.save().inspect_err(|_| remove_link(&name))?;
+        let device = create(name, &update, mtu, userspace)?;
+        state.save().inspect_err(|_| remove_link(name))?;
         let interface = Self { name: name.clone(), device };
-        match interface.set_up(&config, mtu, &mut state) {
+        match interface.set_up(config, mtu, &mut state) {
             Ok(()) => Ok(interface),
             Err(error) => {
                 if let Err(second) = interface.down() {
@@ -156,26 +200,6 @@ pub(super) fn bad_name(path: &Path) -> Error {
         "{}: the file's name is the interface's with .conf behind: 1 to 15 letters, digits or any of _ = + . -",
         path.display()
     )
-}
-
-/// Reads and checks the file.
-fn read(path: &Path) -> Result<(String, Config)> {
-    let shown = path.display();
-    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let name = interface_name(file).ok_or_else(|| bad_name(path))?.to_owned();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o007 != 0 {
-        tracing::warn!("{shown} can be read by everyone on this machine, with its private key: `chmod 600 {shown}`");
-    }
-    let config = Config::parse(&text).map_err(|error| anyhow!("{shown}:{error}"))?;
-    if config.interface.save_config {
-        bail!("{shown}: SaveConfig is not supported, the file is never written: remove the line");
-    }
-    if config.interface.private_key.is_none() {
-        bail!("{shown}: [Interface] has no PrivateKey");
-    }
-    Ok((name, config))
 }
 
 /// The device's part of the file, with names resolved.
@@ -293,14 +317,17 @@ pub(super) fn pipe(program: &str, arguments: &[&str], input: &str) -> Result<(),
     if status.success() { Ok(()) } else { Err(Piped::Failed(anyhow!("{program}: {status}"))) }
 }
 
-/// Runs hooks as wg-quick does, with a shell.
+/// Runs hooks as wg-quick does, with a shell. What they print goes to standard error: standard output is events, or what the
+/// process that waits for this one reads.
 fn run_hooks(name: &str, hooks: &[String]) -> Result<()> {
     hooks.iter().try_for_each(|hook| run_hook(&hook.replace("%i", name)))
 }
 
 fn run_hook(hook: &str) -> Result<()> {
     let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
-    let status = Command::new(shell).args(["-c", hook]).status().with_context(|| format!("cannot run {shell}"))?;
+    let output = std::io::stderr().as_fd().try_clone_to_owned().context("cannot share standard error with a hook")?;
+    let status = Command::new(shell).args(["-c", hook]).stdout(output).status();
+    let status = status.with_context(|| format!("cannot run {shell}"))?;
     if status.success() { Ok(()) } else { bail!("the hook `{hook}` failed: {status}") }
 }
 
@@ -325,6 +352,7 @@ fn undo(name: &str) -> Result<()> {
     }
     note(routes::remove(&state));
     remove_link(name);
+    note(wireguard::remove_stale_socket(name).map_err(Error::from));
     state.post_down.iter().for_each(|hook| note(run_hook(hook)));
     first.map_or(Ok(()), Err)
 }

@@ -61,13 +61,9 @@ pub(super) fn remove(state: &State) -> Result<()> {
         }
     }
     if let Some(table) = &state.nft_table {
-        match pipe("nft", &["-f", "-"], &format!("destroy table {table}\n")) {
-            // An nft before 1.0.8 has no `destroy`; the table is there, so it can be deleted.
-            Err(Piped::Failed(_)) => {
-                if let Err(Piped::Failed(error)) = pipe("nft", &["-f", "-"], &format!("delete table {table}\n")) {
-                    result = Err(error);
-                }
-            }
+        // Added first, so that one that has gone is no error: `destroy` does the same, from nft 1.0.8 on.
+        match pipe("nft", &["-f", "-"], &format!("add table {table}\ndelete table {table}\n")) {
+            Err(Piped::Failed(error)) => result = Err(error),
             Ok(()) | Err(Piped::Missing) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! `pinhole wg show`: devices as `wg show` prints them, or as JSON.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -19,20 +19,17 @@ pub(super) fn show(name: Option<&str>, json: bool, secrets: bool) -> Result<()> 
         let mut control = Control::open(&name)?;
         devices.push((name, control.kind(), control.device()?));
     }
-    let out = std::io::stdout();
     let text = if json {
         let devices: Vec<Value> =
             devices.iter().map(|(name, kind, device)| as_json(name, *kind, device, secrets)).collect();
         serde_json::to_string_pretty(&devices).context("cannot write JSON")? + "\n"
     } else {
-        let paint = Paint(out.is_terminal() && std::env::var_os("NO_COLOR").is_none());
+        let paint = Paint(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
         let texts: Vec<String> =
             devices.iter().map(|(name, _, device)| as_text(name, device, secrets, paint)).collect();
         texts.join("\n")
     };
-    // A reader that has enough closes the pipe.
-    let _ = out.lock().write_all(text.as_bytes());
-    Ok(())
+    crate::cmd::print(text.as_bytes())
 }
 
 #[derive(Clone, Copy)]

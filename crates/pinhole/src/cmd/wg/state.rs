@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -47,18 +46,7 @@ impl State {
     pub(super) fn save(&self) -> Result<()> {
         let path = Self::path(&self.name);
         let text = serde_json::to_string(self).context("cannot write the state as JSON")?;
-        let write = || {
-            if let Some(directory) = path.parent() {
-                fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-            }
-            // Hooks may hold secrets. Written beside and renamed, so that a reader sees all of it.
-            let new = path.with_extension("new");
-            let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            std::io::Write::write_all(&mut file, text.as_bytes())?;
-            fs::rename(&new, &path)
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        crate::run::write_state(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Reads what was written for the interface `name`, if `up` was here, and takes it away: from now on undoing is the

@@ -14,8 +14,8 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
-/// The bound of every wait; each ends at once when what it waits for is there.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The bound of every wait; each ends at once when what it waits for is there. Generous, for machines that do much else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Nothing announces some things (another program's socket, a counter); this is how often they are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

@@ -14,8 +14,8 @@ use super::until;
 pub const SIZE: usize = 1_000;
 /// The time between two datagrams.
 const PACE: Duration = Duration::from_millis(5);
-/// What has not come this long after the last was sent will not come.
-const STRAGGLERS: Duration = Duration::from_millis(500);
+/// What has not come this long after the last was sent will not come. Only where the last is lost is it waited for.
+const STRAGGLERS: Duration = Duration::from_secs(5);
 
 /// Datagrams from one host to another, one every 5 ms, until it is finished or dropped.
 #[derive(Debug)]

@@ -115,6 +115,19 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // A failing test shows what the NATs track.
+        if std::thread::panicking() {
+            for home in ["alice", "bob"] {
+                let entries = self.internet.site(home).conntrack().unwrap_or_default();
+                let flows = entries.iter().map(|entry| format!("{:?} <> {:?}", entry.original, entry.reply));
+                println!("--- {home}'s NAT\n{}", flows.collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+}
+
 /// Waits until something on `host` answers DNS at `server`.
 pub fn wait_for_dns(host: &Host, server: (std::net::Ipv4Addr, u16)) {
     /// `. NS`, id 1: a server that answers nothing else refuses it.
