@@ -13,17 +13,26 @@
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
+pub mod conntrack;
 pub mod expect;
+mod headers;
 pub mod helper;
+mod interface;
 pub mod nat;
+pub mod router;
 pub mod rules;
 pub mod seqadj;
 pub mod settings;
 pub mod status;
+pub mod table;
+mod text;
 pub mod track;
 pub mod tuple;
 pub mod watch;
 
+pub use headers::{Family, Fragment, Headers};
+pub use interface::{Interface, InterfaceId};
+pub use router::{Packet, Reason, Router, Verdict};
 pub use status::{CtInfo, Direction, Status};
 pub use tuple::{Address, Tuple};
 pub use watch::{Note, Topic, Watch};

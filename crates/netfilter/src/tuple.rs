@@ -108,6 +108,16 @@ impl<A: Address> Tuple<A> {
         Some(Self { src: self.dst, dst: self.src, src_id, dst_id, protocol: self.protocol })
     }
 
+    /// Its source as people write it: with the port, if there is one.
+    pub(crate) fn src_end(&self) -> String {
+        end(self.src, self.has_ports().then_some(self.src_id))
+    }
+
+    /// Its destination, likewise.
+    pub(crate) fn dst_end(&self) -> String {
+        end(self.dst, self.has_ports().then_some(self.dst_id))
+    }
+
     /// Whether the fields are ports.
     pub fn has_ports(&self) -> bool {
         matches!(self.protocol, 6 | 17 | DCCP | SCTP | UDP_LITE)
@@ -117,6 +127,10 @@ impl<A: Address> Tuple<A> {
     pub fn is_icmp(&self) -> bool {
         Protocol::from(self.protocol) == A::ICMP
     }
+}
+
+fn end<A: Address>(address: A, port: Option<u16>) -> String {
+    port.map_or_else(|| address.to_string(), |port| core::net::SocketAddr::from((address.into(), port)).to_string())
 }
 
 /// The ICMP type that answers `message_type`, if conntrack knows one (`invmap` in `nf_conntrack_proto_icmp.c` and

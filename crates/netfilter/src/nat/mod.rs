@@ -11,7 +11,7 @@ mod unique;
 
 pub use dice::Dice;
 pub use icmp::ErrorRefused;
-pub(crate) use icmp::translate_error;
+pub(crate) use icmp::{is_translated, translate_error};
 pub use range::{Manip, Range, Which};
 pub(crate) use rewrite::rewrite;
-pub(crate) use unique::unique;
+pub(crate) use unique::{Search, allows_clash, unique};

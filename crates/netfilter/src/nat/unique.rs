@@ -232,7 +232,7 @@ fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Man
     let other = if range.persistent { 0 } else { dst ^ u128::from(zone) };
     let hash = mix(src ^ other.rotate_left(64) ^ other.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let size = high.saturating_sub(low).saturating_add(1).min(1 << 63) as u64;
-    *address = A::of_number(low + (u128::from(hash) * u128::from(size) >> 64));
+    *address = A::of_number(low + ((u128::from(hash) * u128::from(size)) >> 64));
 }
 
 /// A well-mixed number (SplitMix64's finaliser over both halves).

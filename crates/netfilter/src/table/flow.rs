@@ -6,7 +6,7 @@ use pinhole_sansio::Instant;
 
 use crate::expect::MasterId;
 use crate::helper;
-use crate::nat::Interface;
+use crate::interface::InterfaceId;
 use crate::seqadj::Seqadj;
 use crate::settings::Timeouts;
 use crate::status::{Direction, Status};
@@ -36,7 +36,7 @@ pub struct Flow<A> {
     /// Its zone.
     pub zone: Zone,
     /// By which interface it is masqueraded, if it is.
-    pub masquerade: Option<Interface>,
+    pub masquerade: Option<InterfaceId>,
     protocol: u8,
     pub(super) has_source: bool,
     pub(super) has_extra: bool,
@@ -99,7 +99,7 @@ impl From<MasterId> for FlowId {
 
 /// What only few flows have.
 #[derive(Clone, Debug)]
-pub struct Extra<A> {
+pub struct Extra<A: Address> {
     /// What its helper remembers.
     pub helper: Option<helper::State>,
     /// How its sequence numbers are adjusted.
@@ -118,7 +118,7 @@ pub struct Extra<A> {
     pub begun: Option<Instant>,
 }
 
-impl<A> Default for Extra<A> {
+impl<A: Address> Default for Extra<A> {
     fn default() -> Self {
         Self {
             helper: None,

@@ -25,7 +25,7 @@ use index::Index;
 
 /// The flows of one address family.
 #[derive(Debug)]
-pub struct Table<A> {
+pub struct Table<A: Address> {
     flows: Vec<Flow<A>>,
     /// The first of the places that are free, linked by [`Flow::newer`].
     free: u32,
@@ -45,7 +45,7 @@ pub struct Table<A> {
 
 /// A flow whose time was over.
 #[derive(Debug)]
-pub struct Expired<A> {
+pub struct Expired<A: Address> {
     /// Which one it was.
     pub id: FlowId,
     /// As it was.

@@ -53,9 +53,12 @@ fn pseudo(upper: Upper<'_>, src: IpAddr, dst: IpAddr, covered: usize) -> bool {
 
 /// Whether SCTP's CRC32c is right (RFC 9260 §6.8, appendix A): computed with zero in its place, sent with the lowest octet first.
 fn sctp(body: &[u8]) -> bool {
-    let sent = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
-    let crc = crc32c(crc32c(crc32c(!0, &body[..8]), &[0; 4]), &body[12..]);
-    !crc == sent
+    sctp_checksum(body) == u32::from_le_bytes([body[8], body[9], body[10], body[11]])
+}
+
+/// The checksum of an SCTP packet of at least 12 bytes, whatever stands in its place.
+pub(crate) fn sctp_checksum(body: &[u8]) -> u32 {
+    !crc32c(crc32c(crc32c(!0, &body[..8]), &[0; 4]), &body[12..])
 }
 
 /// CRC32c of `bytes` after those that gave `crc`, reflected, polynomial 0x1EDC6F41.

@@ -25,6 +25,7 @@ use crate::seqadj::Seqadj;
 use crate::status::{Direction, Status};
 
 pub use checksum::checksum_is_right;
+pub(crate) use checksum::sctp_checksum;
 pub use dccp::{Dccp, DccpState, Role};
 pub use gre::Gre;
 pub use icmp::{Kind, kind, untracked};

@@ -1,0 +1,192 @@
+//! The last thing that happens to a packet: its helper reads it, its sequence numbers are adjusted, and a new flow is put in
+//! the table (`nf_confirm`, `__nf_conntrack_confirm`).
+
+use core::time::Duration;
+
+use pinhole_sansio::Instant;
+use pinhole_wire::Protocol;
+
+use super::{Conntrack, Seen};
+use crate::headers::{Family, Headers};
+use crate::helper::{self, Call, Verdict};
+use crate::nat;
+use crate::seqadj::Seqadj;
+use crate::settings::Clash;
+use crate::status::{CtInfo, Direction, Status};
+use crate::text;
+use crate::watch::{Topic, Watch};
+
+/// Why a packet does not get past confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// Another flow has its tuple.
+    Clash,
+    /// Its helper says so: the text cannot be translated, or is cut where it matters.
+    Helper,
+}
+
+/// How long a flow lives that was put in the table in one direction only (`nf_ct_resolve_clash_harder`).
+const CLASH_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl<A: Family> Conntrack<A> {
+    /// Confirms a packet. It may become longer or shorter, if its helper has to change its text, and it may belong to another
+    /// flow afterwards, if the same one was put in the table before.
+    ///
+    /// # Errors
+    /// Why the packet must be dropped.
+    #[inline]
+    pub(crate) fn confirm<W: Watch>(
+        &mut self,
+        now: Instant,
+        packet: &mut Vec<u8>,
+        headers: &mut Headers<A>,
+        seen: Seen,
+        watch: &mut W,
+    ) -> Result<Seen, Unconfirmed> {
+        let Seen::Flow { at, info } = seen else { return Ok(seen) };
+        if info != CtInfo::RelatedReply && self.table.extra(at).is_some() {
+            self.assist(now, packet, headers, at, info, watch)?;
+        }
+        if self.table.flow(at).status.contains(Status::CONFIRMED) {
+            return Ok(seen);
+        }
+        self.insert(now, at, info, watch)
+    }
+
+    /// Puts a new flow in the table.
+    #[cold]
+    fn insert<W: Watch>(&mut self, now: Instant, at: u32, info: CtInfo, watch: &mut W) -> Result<Seen, Unconfirmed> {
+        let flow = self.table.flow(at);
+        if info.direction() == Direction::Reply {
+            return Ok(Seen::Flow { at, info });
+        }
+        if flow.status.contains(Status::DYING) {
+            return Err(Unconfirmed::Clash);
+        }
+        let ([original, reply], zone) = (flow.tuples(), flow.zone);
+        let other = self.table.find(now, &original, zone.in_direction(Direction::Original));
+        let other = other.or_else(|| self.table.find(now, &reply, zone.in_direction(Direction::Reply)));
+        if let Some((other, _)) = other {
+            return self.clash(now, at, other, info, watch);
+        }
+        self.table.insert(at, None);
+        self.statistics.insert += 1;
+        watch.note(Topic::Table, || format!("confirmed: {original}, answers {reply}"));
+        Ok(Seen::Flow { at, info })
+    }
+
+    /// Another flow has one of the new flow's tuples (`nf_ct_resolve_clash`).
+    fn clash<W: Watch>(
+        &mut self,
+        now: Instant,
+        at: u32,
+        other: u32,
+        info: CtInfo,
+        watch: &mut W,
+    ) -> Result<Seen, Unconfirmed> {
+        let (new, old) = (self.table.flow(at), self.table.flow(other));
+        let ([original, reply], zone) = (new.tuples(), new.zone);
+        let allowed = self.settings.personality.clash != Clash::Never && nat::allows_clash(new, &self.settings.personality);
+        let same = new.tuples() == old.tuples();
+        let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
+        if allowed && (same || swapped) && new.zone == old.zone {
+            self.table.remove(at);
+            self.statistics.clash_resolve += 1;
+            watch.note(Topic::Table, || format!("clash: the packet joins the flow that has {original} already"));
+            let info = if same { info } else { CtInfo::EstablishedReply };
+            return Ok(Seen::Flow { at: other, info });
+        }
+        let free = self.table.find(now, &reply, zone.in_direction(Direction::Reply)).is_none();
+        if allowed && free {
+            let flow = self.table.flow_mut(at);
+            flow.status |= Status::NAT_CLASH | Status::FIXED_TIMEOUT;
+            flow.expires = now + CLASH_TIMEOUT;
+            self.table.insert(at, Some(Direction::Reply));
+            self.statistics.clash_resolve += 1;
+            watch.note(Topic::Table, || format!("clash: only answers to {reply} find the flow, for a second"));
+            return Ok(Seen::Flow { at, info });
+        }
+        watch.note(Topic::Table, || format!("clash: another flow has {original} or {reply}"));
+        self.statistics.drop += 1;
+        self.statistics.insert_failed += 1;
+        Err(Unconfirmed::Clash)
+    }
+
+    /// The flow's helper reads the packet, and its sequence numbers are adjusted.
+    #[cold]
+    fn assist<W: Watch>(
+        &mut self,
+        now: Instant,
+        packet: &mut Vec<u8>,
+        headers: &mut Headers<A>,
+        at: u32,
+        info: CtInfo,
+        watch: &mut W,
+    ) -> Result<(), Unconfirmed> {
+        let adjusted = self.table.flow(at).status.contains(Status::SEQ_ADJUST);
+        self.inspect(now, packet, headers, at, info, watch)?;
+        let is_tcp = Protocol::from(headers.protocol) == Protocol::Tcp;
+        let seqadj = self.table.extra(at).and_then(|extra| extra.seqadj);
+        if let Some(seqadj) = seqadj.filter(|_| adjusted && is_tcp) {
+            text::adjust(packet, headers, &seqadj, info.direction());
+        }
+        Ok(())
+    }
+
+    fn inspect<W: Watch>(
+        &mut self,
+        now: Instant,
+        packet: &mut Vec<u8>,
+        headers: &mut Headers<A>,
+        at: u32,
+        info: CtInfo,
+        watch: &mut W,
+    ) -> Result<(), Unconfirmed> {
+        let master = self.table.id(at).into();
+        let flow = self.table.flow(at);
+        let (tuples, status, zone) = (flow.tuples(), flow.status, flow.zone.in_direction(Direction::Original));
+        let Some(mut state) = self.table.extra_mut(at).and_then(|extra| extra.helper.take()) else { return Ok(()) };
+        let call = Call {
+            now,
+            transport: headers.body(packet),
+            tuples: &tuples,
+            info,
+            status,
+            master,
+            zone,
+            settings: &self.helpers,
+        };
+        let dice = &mut self.dice;
+        let mut draw = |range: core::ops::Range<u16>| {
+            let size = u64::from(range.end.saturating_sub(range.start)).max(1);
+            range.start + dice.below(size) as u16
+        };
+        let outcome = helper::inspect(&call, &mut state, &mut self.expectations, &mut draw, watch);
+        self.table.make_extra(at).helper = Some(state);
+        if outcome.verdict == Verdict::Drop {
+            return Err(Unconfirmed::Helper);
+        }
+        if let Some(timeout) = outcome.timeout {
+            self.table.flow_mut(at).expires = now + timeout;
+        }
+        for tuple in outcome.ends.iter().flatten() {
+            if let Some((end, _)) = self.table.find(now, tuple, zone) {
+                self.table.expire(end);
+            }
+        }
+        if let Some(port) = outcome.dst_port {
+            text::set_destination_port(packet, headers, port);
+        }
+        if !outcome.edits.is_empty() {
+            let seq = text::seq(packet, headers);
+            let growth = text::replace(packet, headers, &outcome).ok_or(Unconfirmed::Helper)?;
+            if let Some(seq) = seq.filter(|_| growth != 0) {
+                let extra = self.table.make_extra(at);
+                extra.seqadj.get_or_insert_with(Seqadj::default).change(info.direction(), seq, growth);
+                self.table.flow_mut(at).status |= Status::SEQ_ADJUST;
+                self.happened |= super::Happened::SEQADJ;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,415 @@
+//! A packet meets connection tracking: its flow is found or made, and its tracker says what it does to it
+//! (`nf_conntrack_in`).
+
+use pinhole_sansio::{Duration, Instant};
+use pinhole_wire::{Protocol, icmp};
+
+use super::{Conntrack, Happened, Seen};
+use crate::expect::Expectation;
+use crate::headers::{Family, Fragment, Headers};
+use crate::helper::{self, Helper};
+use crate::nat::Manip;
+use crate::rules::{Template, ZoneId};
+use crate::settings::Timeouts;
+use crate::status::{CtInfo, Direction, Status};
+use crate::table::{Counters, Flow, Zone};
+use crate::track::{self, Change, Context, Judgement, Kind, State, Upper, checksum_is_right};
+use crate::tuple::{GRE, Tuple};
+use crate::watch::{Topic, Watch};
+
+/// Why a packet goes no further than conntrack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// There is no room for its flow.
+    TableFull,
+    /// Its tracker says so.
+    Tracker,
+}
+
+/// What is asked of conntrack about a packet, beside the packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) now: Instant,
+    /// What a rule in the raw table has said.
+    pub(crate) template: Option<&'a Template>,
+    /// The packet's mark, for zones that are taken from it.
+    pub(crate) mark: u32,
+    /// Whether it comes from a device, so that its checksum is to be looked at.
+    pub(crate) arrives: bool,
+}
+
+/// How many times a packet may remove the flow that it meets and be looked up anew. Linux goes on for ever; a flow that is
+/// made anew does not ask for it a second time.
+const MOST_RESTARTS: usize = 4;
+
+impl<A: Family> Conntrack<A> {
+    /// Finds or makes the flow of a packet.
+    ///
+    /// # Errors
+    /// Why the packet must be dropped.
+    #[inline]
+    pub(crate) fn enter<W: Watch>(
+        &mut self,
+        ask: &Ask<'_>,
+        packet: &[u8],
+        headers: &Headers<A>,
+        watch: &mut W,
+    ) -> Result<Seen, Stopped> {
+        let hash = None;
+        self.enter_hashed(ask, packet, headers, hash, watch)
+    }
+
+    /// [`enter`](Self::enter), when the tuple and its hash are known.
+    #[inline]
+    pub(crate) fn enter_hashed<W: Watch>(
+        &mut self,
+        ask: &Ask<'_>,
+        packet: &[u8],
+        headers: &Headers<A>,
+        hash: Option<u64>,
+        watch: &mut W,
+    ) -> Result<Seen, Stopped> {
+        let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
+        if headers.fragment == Some(Fragment::Later) {
+            watch.note(Topic::Track, || "INVALID: a fragment without its transport header");
+            return Ok(self.invalid());
+        }
+        if Protocol::from(headers.protocol) == A::ICMP {
+            match track::kind::<A>(upper) {
+                Kind::Query => {}
+                Kind::Untracked => return Ok(Seen::Untracked),
+                Kind::Error => return Ok(self.error(ask, packet, headers, watch)),
+                Kind::Redirect | Kind::Invalid => {
+                    watch.note(Topic::Track, || "INVALID: an ICMP message that is neither query nor error");
+                    return Ok(self.invalid());
+                }
+            }
+            if ask.arrives && self.settings.checksum && !self.intact(upper, headers) {
+                watch.note(Topic::Track, || "INVALID: the checksum is wrong");
+                return Ok(self.invalid());
+            }
+        }
+        let Some(tuple) = self.tuple(packet, headers) else {
+            watch.note(Topic::Table, || "INVALID: the packet ends before the fields that name its flow");
+            return Ok(self.invalid());
+        };
+        let zone = zone_of(ask);
+        for _ in 0..MOST_RESTARTS {
+            let (zone_id, answers) = (zone.in_direction(Direction::Original), zone.in_direction(Direction::Reply));
+            let mut known = match hash {
+                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, zone_id),
+                None => self.table.find(ask.now, &tuple, zone_id),
+            };
+            if known.is_none() && answers != zone_id {
+                known = self.table.find(ask.now, &tuple, answers);
+            }
+            let (at, direction) = match known {
+                Some((at, direction)) => {
+                    watch.note(Topic::Table, || format!("{tuple}: found, {direction} direction"));
+                    (at, direction)
+                }
+                None => match self.make(ask, &tuple, zone, upper, watch)? {
+                    Some(at) => (at, Direction::Original),
+                    None => return Ok(self.invalid()),
+                },
+            };
+            let info = info_of(direction, self.table.flow(at).status);
+            match self.judge(ask, at, direction, upper, headers, watch) {
+                Judgement::Accept(change) => {
+                    self.accept(ask.now, at, info, change, headers.end);
+                    return Ok(Seen::Flow { at, info });
+                }
+                Judgement::Kill => {
+                    self.accept(ask.now, at, info, Change::default(), headers.end);
+                    self.table.flow_mut(at).status |= Status::DYING;
+                    watch.note(Topic::Table, || "the flow goes with this packet");
+                    return Ok(Seen::Flow { at, info });
+                }
+                Judgement::Invalid { timeout } => {
+                    self.reject(ask.now, at, timeout);
+                    return Ok(self.invalid());
+                }
+                Judgement::Drop => {
+                    self.reject(ask.now, at, None);
+                    self.statistics.drop += 1;
+                    return Err(Stopped::Tracker);
+                }
+                Judgement::Restart => {
+                    watch.note(Topic::Table, || "the old flow goes, and the packet begins a new one");
+                    if self.table.flow(at).status.contains(Status::CONFIRMED) {
+                        self.table.expire(at);
+                    } else {
+                        self.table.remove(at);
+                    }
+                    self.bury(ask.now);
+                }
+            }
+        }
+        Ok(self.invalid())
+    }
+
+    /// The tuple of a packet; a PPTP tunnel's source key is what its control connection said.
+    #[inline]
+    fn tuple(&self, packet: &[u8], headers: &Headers<A>) -> Option<Tuple<A>> {
+        let mut tuple = headers.tuple(packet)?;
+        if tuple.protocol == GRE {
+            tuple.src_id = self.expectations.keymap().source_key(tuple.src, tuple.dst, tuple.dst_id);
+        }
+        Some(tuple)
+    }
+
+    /// Makes the flow that a packet begins, if it may begin one (`init_conntrack`).
+    #[cold]
+    fn make<W: Watch>(
+        &mut self,
+        ask: &Ask<'_>,
+        tuple: &Tuple<A>,
+        zone: Zone,
+        upper: Upper<'_>,
+        watch: &mut W,
+    ) -> Result<Option<u32>, Stopped> {
+        let Some(reply) = tuple.inverse() else {
+            watch.note(Topic::Track, || format!("INVALID: {tuple} is nothing that could be answered"));
+            return Ok(None);
+        };
+        self.make_room(ask.now, tuple, zone, watch)?;
+        let alive = |master: crate::expect::MasterId| {
+            let place = self.table.place(master.into());
+            place.is_some_and(|at| {
+                let flow = self.table.flow(at);
+                flow.status.contains(Status::CONFIRMED) && !flow.status.contains(Status::DYING) && flow.expires > ask.now
+            })
+        };
+        let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
+        let Some(state) = State::begin::<A>(upper, &self.settings, watch) else { return Ok(None) };
+        let at = self.table.add(Flow::new(ask.now, tuple, &reply, zone, state));
+        watch.note(Topic::Table, || format!("{tuple}: not found, a new flow"));
+        if self.settings.acct || self.settings.timestamp {
+            let (acct, timestamp) = (self.settings.acct, self.settings.timestamp);
+            let extra = self.table.make_extra(at);
+            extra.counters = acct.then(Default::default);
+            extra.begun = timestamp.then_some(ask.now);
+        }
+        let mut helper = None;
+        if let Some(template) = ask.template {
+            helper = self.apply(at, tuple, template);
+        }
+        self.happened = Happened::NEW;
+        match expected {
+            Some(expected) => {
+                watch.note(Topic::Helper, || format!("{tuple} was expected: RELATED"));
+                self.happened = Happened::RELATED;
+                helper = expected.attach.or(helper);
+                self.adopt(ask.now, at, &expected, watch);
+            }
+            None if helper.is_none() && self.settings.personality.automatic_helpers => helper = Helper::by_port(tuple),
+            None => {}
+        }
+        if let Some(helper) = helper {
+            watch.note(Topic::Helper, || format!("the flow gets the helper {helper}"));
+            self.table.make_extra(at).helper = Some(helper::State::new(helper));
+            self.happened |= Happened::HELPER;
+        }
+        Ok(Some(at))
+    }
+
+    /// There is room for one more flow, or an old one makes way.
+    fn make_room<W: Watch>(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple<A>,
+        zone: Zone,
+        watch: &mut W,
+    ) -> Result<(), Stopped> {
+        let max = self.settings.max as usize;
+        if max == 0 && !self.settings.personality.zero_max_refuses || self.table.len() + self.others < max {
+            return Ok(());
+        }
+        let buckets = match self.settings.personality.early_drop {
+            crate::settings::EarlyDrop::SameBucket => 1,
+            crate::settings::EarlyDrop::EightBuckets => 8,
+        };
+        let dropped = self.table.drop_early(tuple, zone.in_direction(Direction::Original), buckets);
+        self.bury(now);
+        if dropped == 0 {
+            watch.note(Topic::Table, || format!("the table is full: {max} flows, and none nearby may go"));
+            self.statistics.drop += 1;
+            return Err(Stopped::TableFull);
+        }
+        watch.note(Topic::Table, || format!("the table is full: {dropped} flows make way"));
+        self.statistics.early_drop += dropped as u64;
+        Ok(())
+    }
+
+    /// A new flow gets what a rule's template says; the helper is given back, to be attached last.
+    fn apply(&mut self, at: u32, tuple: &Tuple<A>, template: &Template) -> Option<Helper> {
+        if let Some(timeouts) = template.timeout.as_ref().and_then(|name| self.policies.get(name)) {
+            let timeouts = Box::new(timeouts.clone());
+            self.table.make_extra(at).timeouts = Some(timeouts);
+        }
+        let helper = template.helper.as_deref().and_then(Helper::named)?;
+        if !helper.protocols().contains(&tuple.protocol) {
+            return None;
+        }
+        self.table.flow_mut(at).status |= Status::HELPER;
+        Some(helper)
+    }
+
+    /// A new flow that another one has announced.
+    fn adopt<W: Watch>(&mut self, now: Instant, at: u32, expected: &Expectation<A>, watch: &mut W) {
+        let Some(master) = self.table.place(expected.master.into()) else { return };
+        let (tuples, mark) = (self.table.flow(master).tuples(), self.table.flow(master).mark);
+        let master_helper = self.table.extra(master).and_then(|extra| extra.helper.as_ref());
+        let master_helper = master_helper.map(|state| state.helper().name());
+        let flow = self.table.flow_mut(at);
+        flow.mark = mark;
+        flow.status |= Status::EXPECTED;
+        let child = flow.tuple(Direction::Original);
+        let timeouts = expected.child_timeouts().map(|(unreplied, replied)| {
+            let settings = self.settings.timeouts.clone();
+            Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
+        });
+        let extra = self.table.make_extra(at);
+        extra.master = Some(expected.master);
+        extra.master_tuples = Some(tuples);
+        extra.master_helper = master_helper;
+        extra.timeouts = timeouts.or(extra.timeouts.take());
+        let translation = self.expectations.translation(expected, &child, &tuples);
+        if let Some(range) = translation.source {
+            self.decide(now, at, &range, Manip::Source, watch);
+        }
+        if let Some(range) = translation.destination {
+            self.decide(now, at, &range, Manip::Destination, watch);
+        }
+    }
+
+    /// What the flow's tracker says.
+    #[inline]
+    fn judge<W: Watch>(
+        &mut self,
+        ask: &Ask<'_>,
+        at: u32,
+        direction: Direction,
+        upper: Upper<'_>,
+        headers: &Headers<A>,
+        watch: &mut W,
+    ) -> Judgement {
+        let is_icmp = Protocol::from(headers.protocol) == A::ICMP;
+        if ask.arrives && self.settings.checksum && !is_icmp && !self.intact(upper, headers) {
+            watch.note(Topic::Track, || "INVALID: the checksum is wrong");
+            return Judgement::INVALID;
+        }
+        let settings = &self.settings;
+        let (flow, extra) = self.table.parts(at);
+        let (seqadj, policy) = match &extra {
+            Some(extra) => (extra.seqadj.as_ref(), extra.timeouts.as_deref()),
+            None => (None, None),
+        };
+        let context = Context { now: ask.now, direction, status: flow.status, remaining: flow.remaining(ask.now), seqadj };
+        flow.state.next(upper, &context, settings, policy.unwrap_or(&settings.timeouts), watch)
+    }
+
+    /// Whether the transport checksum is right.
+    #[inline]
+    fn intact(&self, upper: Upper<'_>, headers: &Headers<A>) -> bool {
+        checksum_is_right(upper, headers.src.into(), headers.dst.into(), &self.settings)
+    }
+
+    /// Carries out what an accepted packet changes.
+    #[inline]
+    fn accept(&mut self, now: Instant, at: u32, info: CtInfo, change: Change, bytes: usize) {
+        let flow = self.table.flow_mut(at);
+        if let Some(timeout) = change.timeout
+            && !flow.status.contains(Status::FIXED_TIMEOUT)
+        {
+            flow.expires = now + timeout;
+        }
+        if change.assured && flow.status.set(Status::ASSURED) {
+            self.happened |= Happened::ASSURED;
+        }
+        if change.protoinfo {
+            self.happened |= Happened::PROTOINFO;
+        }
+        if info == CtInfo::EstablishedReply && flow.status.set(Status::SEEN_REPLY) {
+            self.happened |= Happened::REPLY;
+        }
+        if let Some(counters) = self.table.extra_mut(at).and_then(|extra| extra.counters.as_mut()) {
+            let Counters { packets, bytes: total } = &mut counters[info.direction().index()];
+            *packets += 1;
+            *total += bytes as u64;
+        }
+    }
+
+    /// Leaves a flow to which a packet does not belong after all.
+    fn reject(&mut self, now: Instant, at: u32, timeout: Option<Duration>) {
+        let flow = self.table.flow_mut(at);
+        if !flow.status.contains(Status::CONFIRMED) {
+            self.table.remove(at);
+            self.happened = Happened::default();
+        } else if let Some(timeout) = timeout {
+            flow.expires = flow.expires.min(now + timeout);
+        }
+    }
+
+    fn invalid(&mut self) -> Seen {
+        self.statistics.invalid += 1;
+        Seen::Invalid
+    }
+
+    /// An ICMP error belongs to the flow of the packet that it quotes (`nf_conntrack_inet_error`).
+    fn error<W: Watch>(&mut self, ask: &Ask<'_>, packet: &[u8], headers: &Headers<A>, watch: &mut W) -> Seen {
+        let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
+        if ask.arrives && self.settings.checksum && !self.intact(upper, headers) {
+            watch.note(Topic::Track, || "INVALID: the checksum of an ICMP error is wrong");
+            return self.invalid_error();
+        }
+        let quote = &upper.body[icmp::HEADER_LEN..];
+        let quoted = A::quoted_headers(quote).ok().filter(|quoted| quoted.fragment != Some(Fragment::Later));
+        let Some(tuple) = quoted.and_then(|quoted| self.tuple(quote, &quoted)) else {
+            watch.note(Topic::Track, || "INVALID: what the ICMP error quotes cannot be read");
+            return self.invalid_error();
+        };
+        let zone = zone_of(ask).in_direction(Direction::Original);
+        let Some((at, direction)) = tuple.inverse().and_then(|back| self.table.find(ask.now, &back, zone)) else {
+            watch.note(Topic::Track, || format!("INVALID: the ICMP error quotes {tuple}, and there is no such flow"));
+            return self.invalid_error();
+        };
+        if self.table.flow(at).tuple(direction).dst != headers.dst {
+            watch.note(Topic::Track, || format!("INVALID: the ICMP error goes to {}, not to who sent {tuple}", headers.dst));
+            return self.invalid_error();
+        }
+        let info = match direction {
+            Direction::Original => CtInfo::Related,
+            Direction::Reply => CtInfo::RelatedReply,
+        };
+        watch.note(Topic::Track, || format!("RELATED: an ICMP error about {tuple}"));
+        Seen::Flow { at, info }
+    }
+
+    fn invalid_error(&mut self) -> Seen {
+        self.statistics.error += 1;
+        self.invalid()
+    }
+}
+
+/// What a packet is in its flow (`resolve_normal_ct`).
+#[inline]
+fn info_of(direction: Direction, status: Status) -> CtInfo {
+    match direction {
+        Direction::Reply => CtInfo::EstablishedReply,
+        Direction::Original if status.contains(Status::SEEN_REPLY) => CtInfo::Established,
+        Direction::Original if status.contains(Status::EXPECTED) => CtInfo::Related,
+        Direction::Original => CtInfo::New,
+    }
+}
+
+/// The zone that a rule puts a packet in.
+#[inline]
+fn zone_of(ask: &Ask<'_>) -> Zone {
+    let Some(zone) = ask.template.and_then(|template| template.zone) else { return Zone::default() };
+    let id = match zone.id {
+        ZoneId::Number(id) => id,
+        ZoneId::Mark => ask.mark as u16,
+    };
+    Zone { id, only: zone.only }
+}

@@ -1,0 +1,110 @@
+//! A flow's translation is decided once, and every packet of it is made to look so (`nf_nat_setup_info`, `nf_nat_packet`).
+
+use pinhole_sansio::Instant;
+
+use super::{Conntrack, Seen};
+use crate::headers::{Family, Headers};
+use crate::nat::{self, ErrorRefused, Manip, Range, Search};
+use crate::status::{CtInfo, Direction, Status};
+use crate::tuple::Address;
+use crate::watch::{Topic, Watch};
+
+impl<A: Family> Conntrack<A> {
+    /// Whether a new flow's translation of this kind is decided.
+    #[inline]
+    pub(crate) fn is_decided(&self, at: u32, manip: Manip) -> bool {
+        self.table.flow(at).status.contains(match manip {
+            Manip::Source => Status::SRC_NAT_DONE,
+            Manip::Destination => Status::DST_NAT_DONE,
+        })
+    }
+
+    /// Decides how a new flow is translated, once.
+    pub(crate) fn decide<W: Watch>(
+        &mut self,
+        now: Instant,
+        at: u32,
+        range: &Range<A>,
+        manip: Manip,
+        watch: &mut W,
+    ) {
+        let flow = self.table.flow(at);
+        if flow.status.contains(Status::CONFIRMED) || self.is_decided(at, manip) {
+            return;
+        }
+        let Some(current) = flow.tuple(Direction::Reply).inverse() else { return };
+        let is_child = flow.status.contains(Status::EXPECTED);
+        let mut search =
+            Search { now, dice: &mut self.dice, personality: &self.settings.personality, is_child, watch: &mut *watch };
+        let new = nat::unique(&mut self.table, &mut search, at, &current, range, manip);
+        let (translated, done) = match manip {
+            Manip::Source => (Status::SRC_NAT, Status::SRC_NAT_DONE),
+            Manip::Destination => (Status::DST_NAT, Status::DST_NAT_DONE),
+        };
+        let flow = self.table.flow_mut(at);
+        if new != current
+            && let Some(reply) = new.inverse()
+        {
+            flow.set_reply(&reply);
+            flow.status |= translated;
+            watch.note(Topic::Nat, || format!("{current} becomes {new}"));
+        }
+        flow.status |= done;
+        if manip == Manip::Source {
+            self.table.link_source(at);
+        }
+        self.bury(now);
+    }
+
+    /// Makes sure that a flow that no rule translates is not taken for another one: it may get another port for that
+    /// (`nf_nat_alloc_null_binding`).
+    pub(crate) fn bind_as_is<W: Watch>(&mut self, now: Instant, at: u32, manip: Manip, watch: &mut W) {
+        let reply = self.table.flow(at).tuple(Direction::Reply);
+        let address = match manip {
+            Manip::Source => reply.dst,
+            Manip::Destination => reply.src,
+        };
+        self.decide(now, at, &Range::address(address), manip, watch);
+    }
+
+    /// Makes a packet look as its flow is translated, as a hook does that translates `manip`.
+    ///
+    /// # Errors
+    /// Why an ICMP error is to be dropped.
+    #[inline]
+    pub(crate) fn translate<W: Watch>(
+        &mut self,
+        packet: &mut [u8],
+        headers: &mut Headers<A>,
+        seen: Seen,
+        manip: Manip,
+        watch: &mut W,
+    ) -> Result<(), ErrorRefused> {
+        let Seen::Flow { at, info } = seen else { return Ok(()) };
+        let flow = self.table.flow(at);
+        let direction = info.direction();
+        if matches!(info, CtInfo::Related | CtInfo::RelatedReply) && is_icmp(headers) {
+            let before = (headers.src, headers.dst);
+            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)?;
+            if before != (headers.src, headers.dst) {
+                watch.note(Topic::Nat, || format!("the ICMP error now goes from {} to {}", headers.src, headers.dst));
+            }
+            return Ok(());
+        }
+        if nat::is_translated(flow.status, direction, manip)
+            && let Some(target) = flow.tuple(!direction).inverse()
+        {
+            nat::rewrite(packet, headers, &target, manip);
+            watch.note(Topic::Nat, || match manip {
+                Manip::Source => format!("the source is now {}", target.src_end()),
+                Manip::Destination => format!("the destination is now {}", target.dst_end()),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn is_icmp<A: Address>(headers: &Headers<A>) -> bool {
+    pinhole_wire::Protocol::from(headers.protocol) == A::ICMP
+}

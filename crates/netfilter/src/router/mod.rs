@@ -1,0 +1,272 @@
+//! A router whose packets pass netfilter's five hooks: the router of the simulator, the data plane of the gateway, and what
+//! explains a packet.
+//!
+//! ```text
+//!  in ─► defragment ─► raw ─► conntrack ─► mangle ─► nat (destination)      PRE_ROUTING
+//!                                                       │
+//!                          ┌──── to this host ◄──── which way ────► through ────┐
+//!  INPUT          mangle, filter, nat (source)              time to live, mangle, filter      FORWARD
+//!                          │                                                    │
+//!                       confirm                             mangle, nat (source), confirm     POST_ROUTING
+//!                          ▼                                                    ▼
+//!                       deliver                                                out
+//! ```
+//!
+//! What this host sends itself begins at OUTPUT (raw, conntrack, mangle, nat, filter) and leaves by POST_ROUTING. A packet is
+//! changed in place; what the router has to say beside (ICMP errors, resets, further fragments) waits in
+//! [`Router::poll_transmit`].
+//!
+//! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
+
+mod answer;
+mod path;
+mod route;
+mod stack;
+mod verdict;
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::{HashMap, VecDeque};
+
+use ipnet::IpNet;
+use pinhole_sansio::Instant;
+use pinhole_wire::Malformed;
+
+pub use verdict::{Reason, Verdict};
+
+use crate::conntrack::Conntrack;
+use crate::interface::{Interface, InterfaceId};
+use crate::rules::{Log, Ruleset};
+use crate::settings::{SettingError, Settings};
+use crate::watch::Watch;
+use stack::Stack;
+
+/// A packet on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// From the IP header on.
+    pub bytes: Vec<u8>,
+    /// What rules have marked it with.
+    pub mark: u32,
+}
+
+impl From<Vec<u8>> for Packet {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, mark: 0 }
+    }
+}
+
+/// A router.
+#[derive(Debug)]
+pub struct Router {
+    interfaces: Vec<Interface>,
+    v4: Stack<Ipv4Addr>,
+    v6: Stack<Ipv6Addr>,
+    outbox: Outbox,
+    drops: HashMap<Reason, u64>,
+    swept: Instant,
+}
+
+/// What the router has to say beside the packet that it is asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    packets: VecDeque<(InterfaceId, Packet)>,
+    logs: VecDeque<Logged>,
+}
+
+/// A line that a rule has asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// When.
+    pub at: Instant,
+    /// What the rule says.
+    pub log: Log,
+    /// The packet, as it was there.
+    pub packet: Vec<u8>,
+}
+
+/// Lines that wait to be fetched, at most; later ones are lost.
+const MOST_LOGS: usize = 1_024;
+/// Packets that wait to be fetched, at most; later ones are lost.
+const MOST_PACKETS: usize = 65_536;
+/// How often the table is gone through for flows whose time is over; Linux: one second to one minute
+/// (`GC_SCAN_INTERVAL_MIN`, `GC_SCAN_INTERVAL_MAX`).
+const SWEEP: core::time::Duration = core::time::Duration::from_secs(1);
+
+impl Router {
+    /// A router without interfaces, rules and flows. The same seed gives the same ports.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Self::with_capacity(settings, seed, 0)
+    }
+
+    /// The same, with memory for `capacity` flows of IPv4.
+    pub fn with_capacity(settings: Settings, seed: u64, capacity: usize) -> Self {
+        Self {
+            interfaces: Vec::new(),
+            v4: Stack::new(Conntrack::new(settings.clone(), capacity, seed)),
+            v6: Stack::new(Conntrack::new(settings, 0, seed ^ 0x6a09_e667_f3bc_c908)),
+            outbox: Outbox::default(),
+            drops: HashMap::new(),
+            swept: Instant::EPOCH,
+        }
+    }
+
+    /// Adds an interface, and the routes to its networks.
+    pub fn add_interface(&mut self, interface: Interface) -> InterfaceId {
+        let id = InterfaceId::at(self.interfaces.len());
+        self.v4.routes.add_interface(id, &interface);
+        self.v6.routes.add_interface(id, &interface);
+        self.interfaces.push(interface);
+        id
+    }
+
+    /// Adds a route. The longest prefix wins; of equal ones the first.
+    pub fn add_route(&mut self, to: IpNet, by: InterfaceId) {
+        match to {
+            IpNet::V4(_) => self.v4.routes.add(to, by),
+            IpNet::V6(_) => self.v6.routes.add(to, by),
+        }
+    }
+
+    /// Replaces the rules for IPv4. Flows stay as they are.
+    pub fn set_rules_v4(&mut self, rules: Ruleset<Ipv4Addr>) {
+        self.v4.set_rules(rules);
+    }
+
+    /// Replaces the rules for IPv6. Flows stay as they are.
+    pub fn set_rules_v6(&mut self, rules: Ruleset<Ipv6Addr>) {
+        self.v6.set_rules(rules);
+    }
+
+    /// Changes a setting, by the name that `sysctl` has for it.
+    ///
+    /// # Errors
+    /// If there is no such setting, or the value does not fit it.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        self.v4.conntrack.settings.set(name, value)?;
+        self.v6.conntrack.settings.set(name, value)?;
+        self.v4.conntrack.expectations.set_max(self.v4.conntrack.settings.expect_max as usize);
+        self.v6.conntrack.expectations.set_max(self.v6.conntrack.settings.expect_max as usize);
+        Ok(())
+    }
+
+    /// Takes a packet that has come in by `input` through all hooks on its way.
+    #[inline]
+    pub fn process(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
+        self.explain(now, input, packet, &mut ())
+    }
+
+    /// The same, telling `watch` what happens and why.
+    #[inline]
+    pub fn explain(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet, watch: &mut impl Watch) -> Verdict {
+        self.balance();
+        let Self { interfaces, v4, v6, outbox, .. } = self;
+        let verdict = match packet.bytes.first().map(|first| first >> 4) {
+            Some(4) => v4.receive(now, input, interfaces, packet, outbox, watch),
+            Some(6) => v6.receive(now, input, interfaces, packet, outbox, watch),
+            Some(_) => Verdict::Drop(Reason::Malformed(Malformed::Version)),
+            None => Verdict::Drop(Reason::Malformed(Malformed::Truncated)),
+        };
+        self.count(verdict)
+    }
+
+    /// Takes a packet that this host itself sends through all hooks on its way.
+    pub fn send(&mut self, now: Instant, packet: &mut Packet, watch: &mut impl Watch) -> Verdict {
+        self.balance();
+        let Self { interfaces, v4, v6, outbox, .. } = self;
+        let verdict = match packet.bytes.first().map(|first| first >> 4) {
+            Some(4) => v4.send(now, interfaces, packet, outbox, watch),
+            Some(6) => v6.send(now, interfaces, packet, outbox, watch),
+            Some(_) => Verdict::Drop(Reason::Malformed(Malformed::Version)),
+            None => Verdict::Drop(Reason::Malformed(Malformed::Truncated)),
+        };
+        self.count(verdict)
+    }
+
+    /// The next packet that the router itself sends, and the interface that it leaves by.
+    pub fn poll_transmit(&mut self) -> Option<(InterfaceId, Packet)> {
+        self.outbox.packets.pop_front()
+    }
+
+    /// The next line that a rule has asked for.
+    pub fn poll_log(&mut self) -> Option<Logged> {
+        self.outbox.logs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let idle = self.v4.conntrack.table.is_empty() && self.v6.conntrack.table.is_empty();
+        (!idle).then(|| self.swept + SWEEP)
+    }
+
+    /// Removes flows whose time is over. They are not found anyway; this gives their memory back and tells of their end.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.swept + SWEEP {
+            return;
+        }
+        self.swept = now;
+        self.v4.sweep(now);
+        self.v6.sweep(now);
+    }
+
+    /// Connection tracking of IPv4.
+    pub fn v4(&mut self) -> &mut Conntrack<Ipv4Addr> {
+        &mut self.v4.conntrack
+    }
+
+    /// Connection tracking of IPv6.
+    pub fn v6(&mut self) -> &mut Conntrack<Ipv6Addr> {
+        &mut self.v6.conntrack
+    }
+
+    /// The rules for IPv4, with what they have counted.
+    pub fn rules_v4(&self) -> &Ruleset<Ipv4Addr> {
+        &self.v4.rules
+    }
+
+    /// The rules for IPv6, with what they have counted.
+    pub fn rules_v6(&self) -> &Ruleset<Ipv6Addr> {
+        &self.v6.rules
+    }
+
+    /// An interface.
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(id.place())
+    }
+
+    /// Packets that were dropped, by reason.
+    pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> {
+        self.drops.iter().map(|(&reason, &count)| (reason, count))
+    }
+
+    /// The limit of flows is one for both families.
+    #[inline]
+    fn balance(&mut self) {
+        self.v4.conntrack.others = self.v6.conntrack.table.len();
+        self.v6.conntrack.others = self.v4.conntrack.table.len();
+    }
+
+    #[inline]
+    fn count(&mut self, verdict: Verdict) -> Verdict {
+        if let Verdict::Drop(reason) = verdict {
+            *self.drops.entry(reason).or_default() += 1;
+        }
+        verdict
+    }
+}
+
+impl Outbox {
+    pub(crate) fn packet(&mut self, by: InterfaceId, bytes: Vec<u8>) {
+        if self.packets.len() < MOST_PACKETS {
+            self.packets.push_back((by, bytes.into()));
+        }
+    }
+
+    pub(crate) fn log(&mut self, at: Instant, log: &Log, packet: &[u8]) {
+        if self.logs.len() < MOST_LOGS {
+            self.logs.push_back(Logged { at, log: log.clone(), packet: packet.to_vec() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

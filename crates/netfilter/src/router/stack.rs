@@ -1,0 +1,64 @@
+//! Everything the router has of one address family.
+
+use pinhole_sansio::Instant;
+
+use super::route::Routes;
+use crate::conntrack::Conntrack;
+use crate::headers::Family;
+use crate::interface::InterfaceId;
+use crate::rules::{Hook, Ruleset, TableName};
+use crate::table::Flow;
+
+/// What the router has of one address family.
+#[derive(Debug)]
+pub(super) struct Stack<A: Family> {
+    pub(super) conntrack: Conntrack<A>,
+    pub(super) rules: Ruleset<A>,
+    pub(super) routes: Routes<A>,
+    /// Whether there are rules in nat: then every flow has its translation decided, if only to be none.
+    pub(super) translates: bool,
+    /// Hooks at which some rule may have something to say, as bits by table.
+    pub(super) busy: [u8; 4],
+}
+
+/// The share of the table above which flows that are as good as over go early: 95 %.
+const PRESSURE: (usize, usize) = (95, 100);
+
+impl<A: Family> Stack<A> {
+    pub(super) fn new(conntrack: Conntrack<A>) -> Self {
+        Self { conntrack, rules: Ruleset::new(), routes: Routes::new(), translates: false, busy: [0; 4] }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Ruleset<A>) {
+        self.translates = rules.table(TableName::Nat).is_some();
+        for table in TableName::ALL {
+            let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));
+            self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
+        }
+        self.rules = rules;
+    }
+
+    /// Whether a rule of `table` may have something to say at `hook`.
+    #[inline]
+    pub(super) fn is_busy(&self, table: TableName, hook: Hook) -> bool {
+        self.busy[table as usize] & 1 << hook as u8 != 0
+    }
+
+    /// Removes what is over, and under pressure what is as good as over (`gc_worker`).
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let max = self.conntrack.settings.max as usize;
+        let count = self.conntrack.table.len() + self.conntrack.others;
+        let pressed = max > 0 && count * PRESSURE.1 > max * PRESSURE.0;
+        let may_go = |flow: &Flow<A>| {
+            pressed && (!flow.status.contains(crate::Status::ASSURED) || flow.state.is_closing())
+        };
+        self.conntrack.table.sweep(now, usize::MAX, may_go);
+        self.conntrack.bury(now);
+        self.conntrack.expectations.expire(now);
+    }
+
+    /// The interface `id` is gone, or has lost its address: what was masqueraded behind it goes.
+    pub(super) fn unmasquerade(&mut self, now: Instant, id: InterfaceId) {
+        self.conntrack.delete_all(now, |flow| flow.masquerade == Some(id));
+    }
+}
