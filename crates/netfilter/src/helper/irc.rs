@@ -107,7 +107,7 @@ fn find(text: &[u8]) -> Option<Endpoint> {
 fn endpoint(text: &[u8], at: usize) -> Option<Endpoint> {
     let name_end = at + text[at..].iter().position(|&byte| byte == b' ')?;
     let start = name_end + 1;
-    if name_end > at && start + SHORTEST_ENDPOINT > text.len() {
+    if start + SHORTEST_ENDPOINT > text.len() {
         return None;
     }
     let line = start + text[start..].iter().position(|&byte| byte == b'\n')?;

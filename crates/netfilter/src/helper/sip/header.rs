@@ -137,9 +137,10 @@ pub fn uri<A: Address>(text: &[u8], header: Header) -> Option<Uri<A>> {
     Uris::new(text, header).next().ok().flatten()
 }
 
-/// Behind `user@`, if there is one.
+/// Behind `user@`, if there is one before the line is folded.
 fn after_user(text: &[u8], at: usize, end: usize) -> usize {
-    find(&text[at..end], b"@").map_or(at, |user| at + user + 1)
+    let user = text[at..end].iter().position(|byte| matches!(byte, b'@' | b'\r' | b'\n'));
+    user.filter(|user| text[at + user] == b'@').map_or(at, |user| at + user + 1)
 }
 
 /// The address at `at`, with a port or the default one.

@@ -21,7 +21,7 @@ impl Paper {
         self.base = base;
     }
 
-    /// Writes an address, in brackets if it is one of IPv6 and not in a description.
+    /// Writes an address as descriptions have it: without brackets.
     pub fn address<A: Address>(&mut self, range: Range<usize>, address: A) {
         self.replace(range, Text::new(format_args!("{address}")));
     }

@@ -214,6 +214,40 @@ fn a_telephone_that_listens_elsewhere_gets_its_answers_there() {
 }
 
 #[test]
+fn the_flows_own_ends_are_rewritten_wherever_they_stand() {
+    // As Linux 6.18 rewrites it (measured): the request line and To get the port at which the caller listens.
+    let mut flow = Flow::masqueraded(Helper::Sip);
+    flow.send(Original, "OPTIONS sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:6060\r\n\r\n");
+    let sent = text(&[
+        "OPTIONS sip:you@192.0.2.1 SIP/2.0",
+        "Via: SIP/2.0/UDP 10.0.0.2:5000;maddr=10.0.0.2",
+        "m: <sip:a@10.0.0.2:5000>, <sip:10.0.0.2:5000>;x=1,",
+        " <sip:b@10.0.0.2:5000>",
+        "From: sip:10.0.0.2:5000",
+        "t: <sip:192.0.2.1>",
+    ]);
+    let becomes = text(&[
+        "OPTIONS sip:you@192.0.2.1:6060 SIP/2.0",
+        "Via: SIP/2.0/UDP 203.0.113.1:61000;maddr=203.0.113.1",
+        "m: <sip:a@203.0.113.1:61000>, <sip:203.0.113.1:61000>;x=1,",
+        " <sip:b@203.0.113.1:61000>",
+        "From: sip:203.0.113.1:61000",
+        "t: <sip:192.0.2.1:6060>",
+    ]);
+    assert_eq!(edited(&flow.send(Original, &sent), &sent), becomes);
+}
+
+#[test]
+fn under_nat_the_port_that_another_flow_has_announced_drops() {
+    // Measured on Linux 6.18: the same expectation of another master is refused, and no other port is tried.
+    let mut flow = Flow::masqueraded(Helper::Sip);
+    let from = (Some(SERVER), None);
+    let taken = Expectation::new(Helper::Sip, crate::expect::MasterId(9), 0, UDP, from, (GATEWAY, 40_000));
+    flow.expectations.add(flow.now, taken, Policy::new(4, 180)).expect("there is room");
+    assert_eq!(verdict(&mut flow, Original, &invite("10.0.0.2", 40_000)), Verdict::Drop);
+}
+
+#[test]
 fn each_message_of_a_segment_is_rewritten() {
     let mut flow = Flow::masqueraded(Helper::Sip);
     for tuple in &mut flow.tuples {
