@@ -13,6 +13,7 @@
 mod ftp;
 mod irc;
 mod pptp;
+mod sip;
 mod text;
 mod tftp;
 
@@ -42,11 +43,13 @@ pub enum Helper {
     Irc,
     /// The point-to-point tunneling protocol (RFC 2637).
     Pptp,
+    /// The session initiation protocol (RFC 3261).
+    Sip,
 }
 
 impl Helper {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ftp, Self::Tftp, Self::Irc, Self::Pptp];
+    pub const ALL: [Self; 5] = [Self::Ftp, Self::Tftp, Self::Irc, Self::Pptp, Self::Sip];
 
     /// The helper that a rule calls `name`, as in `CT --helper ftp`.
     pub fn named(name: &str) -> Option<Self> {
@@ -60,6 +63,7 @@ impl Helper {
             Self::Tftp => "tftp",
             Self::Irc => "irc",
             Self::Pptp => "pptp",
+            Self::Sip => "sip",
         }
     }
 
@@ -68,6 +72,7 @@ impl Helper {
         match self {
             Self::Ftp | Self::Irc | Self::Pptp => &[TCP],
             Self::Tftp => &[UDP],
+            Self::Sip => &[UDP, TCP],
         }
     }
 
@@ -78,6 +83,7 @@ impl Helper {
             Self::Tftp => 69,
             Self::Irc => 6_667,
             Self::Pptp => 1_723,
+            Self::Sip => 5_060,
         }
     }
 
@@ -108,6 +114,8 @@ pub enum State {
     Irc,
     /// The calls.
     Pptp(pptp::Control),
+    /// What waits for its answer.
+    Sip(sip::Signalling),
 }
 
 impl State {
@@ -118,6 +126,7 @@ impl State {
             Helper::Tftp => Self::Tftp,
             Helper::Irc => Self::Irc,
             Helper::Pptp => Self::Pptp(pptp::Control::default()),
+            Helper::Sip => Self::Sip(sip::Signalling::default()),
         }
     }
 
@@ -125,7 +134,7 @@ impl State {
     pub fn restored(helper: Helper) -> Self {
         match helper {
             Helper::Ftp => Self::Ftp(ftp::Lines::restored()),
-            Helper::Tftp | Helper::Irc | Helper::Pptp => Self::new(helper),
+            Helper::Tftp | Helper::Irc | Helper::Pptp | Helper::Sip => Self::new(helper),
         }
     }
 
@@ -136,6 +145,7 @@ impl State {
             Self::Tftp => Helper::Tftp,
             Self::Irc => Helper::Irc,
             Self::Pptp(_) => Helper::Pptp,
+            Self::Sip(_) => Helper::Sip,
         }
     }
 }
@@ -151,6 +161,12 @@ pub struct Settings {
     pub irc_max_channels: usize,
     /// `nf_conntrack_irc dcc_timeout`: how long an offer is good.
     pub irc_timeout: Duration,
+    /// `nf_conntrack_sip sip_timeout`: how long a signalling flow lives after each of its packets.
+    pub sip_timeout: Duration,
+    /// `nf_conntrack_sip sip_direct_signalling`: calls are expected from the registrar only.
+    pub sip_direct_signalling: bool,
+    /// `nf_conntrack_sip sip_direct_media`: streams are expected between the ends of the signalling only.
+    pub sip_direct_media: bool,
 }
 
 impl Default for Settings {
@@ -160,6 +176,9 @@ impl Default for Settings {
             ftp_numbers: Numbers::Wrap,
             irc_max_channels: 8,
             irc_timeout: Duration::from_secs(300),
+            sip_timeout: Duration::from_secs(3_600),
+            sip_direct_signalling: true,
+            sip_direct_media: true,
         }
     }
 }
@@ -321,6 +340,7 @@ pub fn inspect<A: Address, W: Watch>(
         State::Tftp => tftp::inspect(call, &mut desk),
         State::Irc => irc::inspect(call, &mut desk),
         State::Pptp(control) => pptp::inspect(call, control, &mut desk),
+        State::Sip(signalling) => sip::inspect(call, signalling, &mut desk),
     }
 }
 

@@ -152,7 +152,12 @@ fn helpers_are_found_by_name_and_in_old_kernels_by_port() {
 }
 
 /// Texts that helpers know, of all kinds.
-const TEXTS: [&[u8]; 10] = [
+const TEXTS: [&[u8]; 13] = [
+    b"INVITE sip:you@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5000;rport=1;maddr=10.0.0.2\r\nCSeq: 1 INVITE\r\n\
+      Contact: <sip:me@10.0.0.2:5000>,<sip:10.0.0.2>\r\nl: 70\r\n\r\nv=0\r\no=me 1 1 IN IP4 10.0.0.2\r\n\
+      c=IN IP4 10.0.0.2\r\nm=audio 40000 RTP/AVP 0\r\n",
+    b"REGISTER sip:192.0.2.1 SIP/2.0\r\nCSeq: 7 REGISTER\r\nm: <sip:me@10.0.0.2:5000>;expires=60\r\n\r\n",
+    b"SIP/2.0 200 OK\r\nCSeq: 7 REGISTER\r\nContact: sip:203.0.113.1:61000;expires=60\r\n\r\n",
     b"PORT 10,0,0,2,156,64\r\n",
     b"227 Entering Passive Mode (192,0,2,1,156,64).\r\n",
     b"EPRT |1|10.0.0.2|40000|\r\n",

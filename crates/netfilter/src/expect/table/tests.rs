@@ -106,6 +106,10 @@ fn what_one_packet_could_meet_twice_is_busy() {
     let narrower =
         Expectation { mask: Mask { src_id: u16::MAX, ..expectation(MASTER, 1).mask }, ..expectation(MASTER, 1) };
     assert_eq!(expectations.add(START, narrower, POLICY), Err(Refused::Busy), "a part of what is expected");
+    let mut narrow = Expectation { mask: narrower.mask, ..expectation(MASTER, 2) };
+    narrow.tuple.src_id = 20;
+    expectations.add(START, narrow, POLICY).expect("there is room");
+    assert_eq!(expectations.add(START, expectation(MasterId(2), 2), POLICY), Err(Refused::Busy), "more than expected");
     let mut elsewhere = expectation(MasterId(2), 1);
     elsewhere.tuple.src = GATEWAY;
     assert!(expectations.add(START, elsewhere, POLICY).is_ok(), "from another source");

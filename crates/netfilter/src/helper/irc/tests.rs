@@ -29,6 +29,13 @@ fn what_clients_offer() {
         ("PRIVMSG friend :\x01DCC SEND file 167772162 0 1234\x01\n", None),
         ("PRIVMSG friend :\x01DCC SEND file 10.0.0.2 40000 1234\x01\n", None),
         ("PRIVMSG friend :\x01DCC SEND \n", None),
+        ("PRIVMSG f :\x01DCC SEND SEND 167772162 40000 1234567890\x01\r\n", Some(expected)),
+        ("PRIVMSG f :\x01DCC SEND CHAT a 167772162 40000 1234567890\x01\r\n", None),
+        (
+            "PRIVMSG f :\x01DCC XEND a 1 2\x01\r\nPRIVMSG f :\x01DCC SEND a 167772162 40000 1234567890\x01\r\n",
+            Some(expected),
+        ),
+        ("PRIVMSG f :\x01DCC SEND a 1 2\x01\r\nPRIVMSG f :\x01DCC SEND a 167772162 40000 1234567890\x01\r\n", None),
         ("PRIVMSG friend :\x01DCC RESUME file 40000 1234\x01\r\n", None),
     ];
     for (text, expected) in cases {

@@ -1,0 +1,431 @@
+//! SIP (RFC 3261): calls are set up in texts that name, at many places, the addresses of the speakers and of their streams
+//! (`nf_conntrack_sip.c`, `nf_nat_sip.c`).
+//!
+//! REGISTER makes calls to the registered host expected, from the answer on, for as long as the registrar says. The
+//! description of streams in an INVITE, its answers and their kin makes a pair of RTP and RTCP expected for each stream.
+//! Under NAT, addresses of the flow's own ends are replaced wherever they stand, and so are those of the streams.
+//!
+//! Not here: the kernel's short cut for calls between two hosts behind the same NAT (`direct_rtp`), and
+//! `sip_external_media`.
+
+mod header;
+mod nat;
+mod sdp;
+
+use core::ops::Range;
+use core::time::Duration;
+
+use header::{Header, Uris};
+use nat::Paper;
+
+use super::text::starts_with;
+use super::{Call, Desk, Helper, Outcome, TCP, UDP, Verdict};
+use crate::expect::{ChildNat, Class, Expectation, Flags, Masters, Policy, Refused};
+use crate::status::Status;
+use crate::tuple::Address;
+use crate::watch::Watch;
+
+/// `SIP/2.0 200`: shorter texts are not looked at.
+const SHORTEST: usize = 11;
+/// How long calls, until they are agreed upon, and streams are expected (`sip_exp_policy`).
+const EXPECTED_SECS: u64 = 180;
+
+/// What is remembered of a flow (`struct nf_ct_sip_master`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signalling {
+    /// The number of the registration that waits for its answer.
+    register: Option<u32>,
+    /// The number of the invitation that waits for its answer.
+    invite: Option<u32>,
+    /// Where the caller listens, if that is not where it sends from: Cisco's telephones.
+    listens_at: Option<u16>,
+}
+
+pub(super) fn inspect<A: Address, W: Watch>(
+    call: &Call<'_, A>,
+    signalling: &mut Signalling,
+    desk: &mut Desk<'_, A, W>,
+) -> Outcome<A> {
+    let is_tcp = call.own().protocol == TCP;
+    let segment = if is_tcp { call.segment().filter(|_| call.is_established()) } else { None };
+    let payload = match &segment {
+        Some(segment) => segment.payload(),
+        None if is_tcp => return Outcome::ACCEPT,
+        None => call.datagram().unwrap_or_default(),
+    };
+    if payload.is_empty() {
+        return Outcome::ACCEPT;
+    }
+    let mut outcome = Outcome { timeout: Some(call.settings.sip_timeout), ..Outcome::ACCEPT };
+    let mut paper = Paper::default();
+    let mut rest = 0..payload.len();
+    while let Some(range) = if is_tcp { message(payload, &rest) } else { Some(rest.clone()) } {
+        rest.start = range.end;
+        let text = &payload[range.clone()];
+        if text.len() >= SHORTEST {
+            paper.turn_to(range.start);
+            let mut reader = Reader { call, signalling, desk, text, paper: &mut paper };
+            if reader.read() == Verdict::Drop {
+                return Outcome { timeout: outcome.timeout, ..Outcome::DROP };
+            }
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    outcome.edits = paper.finish();
+    if call.is_translated() && !is_tcp && call.direction() == crate::status::Direction::Reply {
+        outcome.dst_port = signalling.listens_at;
+    }
+    outcome
+}
+
+/// The next whole message of a TCP segment; where it ends, its length says.
+fn message(payload: &[u8], rest: &Range<usize>) -> Option<Range<usize>> {
+    let text = payload.get(rest.clone())?;
+    let (len, digits) = header::number_in(text, Header::ContentLength)?;
+    let blank_line = digits.end + text[digits.end..].windows(4).position(|window| window == b"\r\n\r\n")?;
+    let end = (blank_line + 4).checked_add(len as usize)?;
+    (end <= text.len()).then(|| rest.start..rest.start + end)
+}
+
+/// One message, and what is at hand for reading it.
+struct Reader<'a, 'd, A: Address, W> {
+    call: &'a Call<'a, A>,
+    signalling: &'a mut Signalling,
+    desk: &'a mut Desk<'d, A, W>,
+    text: &'a [u8],
+    paper: &'a mut Paper,
+}
+
+/// The methods that mean something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Invite,
+    Update,
+    Ack,
+    Prack,
+    Bye,
+    Register,
+}
+
+impl Method {
+    const ALL: [(&'static [u8], Self); 6] = [
+        (b"INVITE", Self::Invite),
+        (b"UPDATE", Self::Update),
+        (b"ACK", Self::Ack),
+        (b"PRACK", Self::Prack),
+        (b"BYE", Self::Bye),
+        (b"REGISTER", Self::Register),
+    ];
+
+    /// The method that a text begins with.
+    fn of(text: &[u8]) -> Option<(Self, usize)> {
+        Self::ALL.into_iter().find(|(name, _)| starts_with(text, name)).map(|(name, method)| (method, name.len()))
+    }
+}
+
+impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
+    fn read(&mut self) -> Verdict {
+        let is_request = !starts_with(self.text, b"SIP/2.0 ");
+        let verdict = if is_request { self.request() } else { self.response() };
+        if verdict == Verdict::Accept && self.call.is_translated() {
+            self.paper.rewrite_headers(self.call, self.text, is_request, self.signalling.listens_at);
+        }
+        verdict
+    }
+
+    /// `process_sip_request`.
+    fn request(&mut self) -> Verdict {
+        let own = self.call.own();
+        let via = header::uri::<A>(self.text, Header::ViaUdp).filter(|via| via.address == own.src);
+        if let Some(via) = via.filter(|via| via.port != own.src_id) {
+            self.signalling.listens_at = Some(via.port);
+        }
+        let Some((method, len)) = Method::of(self.text) else { return Verdict::Accept };
+        let is_whole = self.text.get(len) == Some(&b' ') && self.text.get(len + 1).is_some_and(u8::is_ascii_alphabetic);
+        if !is_whole {
+            return Verdict::Accept;
+        }
+        let Some((number, _)) = header::number_in(self.text, Header::Cseq) else {
+            return self.drop("the request has no CSeq");
+        };
+        self.desk.note(|| format!("request {method:?} {number}"));
+        match method {
+            Method::Invite => {
+                self.forget(true);
+                let verdict = self.streams();
+                if verdict == Verdict::Accept {
+                    self.signalling.invite = Some(number);
+                }
+                verdict
+            }
+            Method::Update | Method::Ack | Method::Prack => self.streams(),
+            Method::Bye => {
+                self.forget(true);
+                Verdict::Accept
+            }
+            Method::Register => {
+                let verdict = self.register();
+                if verdict == Verdict::Accept {
+                    self.signalling.register = Some(number);
+                }
+                verdict
+            }
+        }
+    }
+
+    /// `process_sip_response`.
+    fn response(&mut self) -> Verdict {
+        let Some((code, _)) = header::number(self.text, b"SIP/2.0 ".len()).filter(|(code, _)| *code > 0) else {
+            return self.drop("the response has no code");
+        };
+        let Some((number, digits)) = header::number_in(self.text, Header::Cseq) else {
+            return self.drop("the response has no CSeq");
+        };
+        let named = self.text.get(digits.end + 1..).and_then(Method::of);
+        let Some((method, _)) = named else { return Verdict::Accept };
+        self.desk.note(|| format!("response {code} to {method:?} {number}"));
+        match method {
+            Method::Invite | Method::Update | Method::Prack if (100..300).contains(&code) => self.streams(),
+            Method::Invite | Method::Update | Method::Prack => {
+                if self.signalling.invite == Some(number) {
+                    self.forget(true);
+                }
+                Verdict::Accept
+            }
+            Method::Register => self.registered(code, number),
+            Method::Ack | Method::Bye => Verdict::Accept,
+        }
+    }
+
+    /// Calls to the host that registers itself will be expected (`process_register_request`).
+    fn register(&mut self) -> Verdict {
+        let (call, own, other) = (self.call, self.call.own(), self.call.other());
+        if call.status.contains(Status::EXPECTED) {
+            return Verdict::Accept;
+        }
+        let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
+        let contact = match Uris::new(self.text, Header::Contact).next::<A>() {
+            Ok(Some(contact)) if contact.address == own.src => contact,
+            Ok(_) => return Verdict::Accept,
+            Err(header::BadPort) => return self.drop("the contact has a wrong port"),
+        };
+        let Some(protocol) = self.transport(contact.range.end) else { return Verdict::Accept };
+        let expires = match self.expires(contact.range.end) {
+            Ok(own_expires) => own_expires.or(expires),
+            Err(verdict) => return verdict,
+        };
+        if expires == Some(0) {
+            return Verdict::Accept;
+        }
+        let from = call.settings.sip_direct_signalling.then_some(other.src);
+        let to = (contact.address, contact.port);
+        let mut expectation = call.expectation(Helper::Sip, protocol, (from, None), to);
+        expectation.flags = Flags(Flags::PERMANENT.0 | Flags::INACTIVE.0);
+        expectation.attach = Some(Helper::Sip);
+        let policy = Policy::new(1, EXPECTED_SECS);
+        if !call.is_translated() {
+            return if self.desk.expect(expectation, policy).is_some() { Verdict::Accept } else { Verdict::Drop };
+        }
+        let lowest = if contact.port == own.src_id { other.dst_id } else { contact.port };
+        self.translate(&mut expectation);
+        for port in lowest..=u16::MAX {
+            expectation.tuple.dst_id = port;
+            match self.desk.expectations.add_among(call.now, expectation, policy, Masters::Any) {
+                Ok(_) => {
+                    self.desk.note(|| format!("expected once the registrar agrees: {expectation}"));
+                    let seen = expectation.tuple.dst;
+                    if (seen, port) != (contact.address, contact.port) {
+                        self.paper.endpoint(contact.range, seen, port);
+                    }
+                    return Verdict::Accept;
+                }
+                Err(Refused::Busy) => {}
+                Err(Refused::Already | Refused::Full) => break,
+            }
+        }
+        self.drop("no port was free for calls to the contact")
+    }
+
+    /// The registrar has agreed, and said for how long (`process_register_response`).
+    fn registered(&mut self, code: u32, number: u32) -> Verdict {
+        if self.signalling.register != Some(number) || (100..200).contains(&code) {
+            return Verdict::Accept;
+        }
+        if (200..300).contains(&code) {
+            let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
+            let mut contacts = Uris::new(self.text, Header::Contact);
+            loop {
+                let contact = match contacts.next::<A>() {
+                    Ok(Some(contact)) => contact,
+                    Ok(None) => break,
+                    Err(header::BadPort) => return self.drop("a contact has a wrong port"),
+                };
+                if contact.address != self.call.own().dst {
+                    continue;
+                }
+                let Some(protocol) = self.transport(contact.range.end) else { continue };
+                let expires = match self.expires(contact.range.end) {
+                    Ok(own_expires) => own_expires.or(expires).unwrap_or(0),
+                    Err(verdict) => return verdict,
+                };
+                if expires == 0 {
+                    break;
+                }
+                let wanted = (contact.address, contact.port, protocol);
+                let is_it = |e: &Expectation<A>| {
+                    e.class == Class::DEFAULT && (e.tuple.dst, e.tuple.dst_id, e.tuple.protocol) == wanted
+                };
+                let found = self.desk.expectations.of_master(self.call.master).find(|(_, e)| is_it(e));
+                if let Some((id, _)) = found {
+                    self.desk.expectations.refresh(id, self.call.now + Duration::from_secs(expires.into()));
+                    self.desk.note(|| format!("registered: calls are expected for {expires} s"));
+                    return Verdict::Accept;
+                }
+            }
+        }
+        self.forget(false);
+        Verdict::Accept
+    }
+
+    /// The protocol that a contact names, or else the flow's; none if it names another.
+    fn transport(&self, from: usize) -> Option<u8> {
+        let Some(at) = header::parameter(self.text, from, b"transport=") else { return Some(self.call.own().protocol) };
+        let name = &self.text[at..];
+        if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) }
+    }
+
+    /// How long a contact shall be good by its own parameter, in seconds.
+    fn expires(&mut self, from: usize) -> Result<Option<u32>, Verdict> {
+        let Some(at) = header::parameter(self.text, from, b"expires=") else { return Ok(None) };
+        match header::number(self.text, at) {
+            Some((secs, _)) => Ok(Some(secs)),
+            None => Err(self.drop("a contact has an expiry that is no number")),
+        }
+    }
+
+    /// The streams that a message describes will be expected (`process_sdp`).
+    fn streams(&mut self) -> Verdict {
+        let description = match sdp::parse::<A>(self.text) {
+            Ok(Some(description)) => description,
+            Ok(None) => return Verdict::Accept,
+            Err(sdp::WrongPort) => return self.drop("a stream has a wrong port"),
+        };
+        let mut last = None;
+        for media in &description.media {
+            let place = media.connection.as_ref().or(description.connection.as_ref());
+            let Some(place) = place else { return self.drop("a stream has no address") };
+            let Some(seen) = self.stream(place.address, media) else { return Verdict::Drop };
+            if let Some(own) = media.connection.as_ref().filter(|_| self.call.is_translated()) {
+                self.paper.address(own.range.clone(), seen);
+            }
+            last = Some(seen);
+        }
+        let Some(seen) = last.filter(|_| self.call.is_translated()) else { return Verdict::Accept };
+        for place in [&description.owner, &description.connection].into_iter().flatten() {
+            self.paper.address(place.range.clone(), seen);
+        }
+        let Some((len, digits)) = header::number_in(self.text, Header::ContentLength) else {
+            return self.drop("the length of the description is not said, and it changes");
+        };
+        let becomes = self.paper.len_from(description.start, self.text.len());
+        if len as usize != becomes {
+            self.paper.number(digits, becomes);
+        }
+        Verdict::Accept
+    }
+
+    /// Expects RTP and RTCP of a stream; says which address stands for it on the other side (`set_expected_rtp_rtcp`).
+    fn stream(&mut self, address: A, media: &sdp::Media<A>) -> Option<A> {
+        let (call, other) = (self.call, self.call.other());
+        if call.settings.sip_direct_media && address != call.own().src {
+            self.desk.note(|| format!("{address} is not the sender, {}: its stream is not expected", call.own().src));
+            return Some(address);
+        }
+        let from = call.settings.sip_direct_media.then_some(other.src);
+        let base = media.port & !1;
+        let [mut rtp, mut rtcp] = [base, base + 1].map(|port| {
+            let pair = call.expectation(Helper::Sip, UDP, (from, None), (address, port));
+            Expectation { class: media.class, ..pair }
+        });
+        let as_named = crate::tuple::Tuple { dst_id: media.port, ..rtp.tuple };
+        let known = self.desk.expectations.lookup(call.zone, &as_named).next();
+        let of_another_call =
+            |e: &Expectation<A>| e.master != call.master && e.helper == rtp.helper && e.class == media.class;
+        if known.is_some_and(|(_, e)| of_another_call(e)) {
+            self.desk.note(|| "another call expects this stream already".to_owned());
+            return Some(address);
+        }
+        let mut lowest = base;
+        if call.is_translated() {
+            self.translate(&mut rtp);
+            self.translate(&mut rtcp);
+        }
+        loop {
+            (rtp.tuple.dst_id, rtcp.tuple.dst_id) = (lowest, lowest + 1);
+            match self.expect_pair(rtp, rtcp) {
+                Ok(()) => break,
+                Err(Refused::Busy) if call.is_translated() && lowest < u16::MAX - 1 => lowest += 2,
+                Err(refused) => {
+                    self.desk.note(|| format!("the stream {rtp} cannot be expected, {refused}: dropped"));
+                    return None;
+                }
+            }
+        }
+        self.desk.note(|| format!("expected with its RTCP for {EXPECTED_SECS} s: {rtp}"));
+        if call.is_translated() && lowest != base {
+            self.paper.number(media.range.clone(), lowest.into());
+        }
+        Some(rtp.tuple.dst)
+    }
+
+    /// Both or neither. What another master expects already is as good as expected, if nothing is translated.
+    fn expect_pair(&mut self, rtp: Expectation<A>, rtcp: Expectation<A>) -> Result<(), Refused> {
+        let policy = Policy::new(if rtp.class == Class::IMAGE { 2 } else { 4 }, EXPECTED_SECS);
+        let (now, is_translated) = (self.call.now, self.call.is_translated());
+        let expectations = &mut *self.desk.expectations;
+        let mut add = |expectation| match expectations.add_among(now, expectation, policy, Masters::Any) {
+            Ok(id) => Ok(Some(id)),
+            Err(Refused::Already) if !is_translated => Ok(None),
+            Err(refused) => Err(refused),
+        };
+        let first = add(rtp)?;
+        let second = add(rtcp);
+        if let (Some(first), Err(_)) = (first, &second) {
+            expectations.remove(first);
+        }
+        second.map(|_| ())
+    }
+
+    /// Moves an expectation of this side's to where the other side sees it.
+    fn translate(&self, expectation: &mut Expectation<A>) {
+        let (own, other) = (self.call.own(), self.call.other());
+        let (address, port) = (expectation.tuple.dst, expectation.tuple.dst_id);
+        expectation.nat = ChildNat::Sip { direction: !self.call.direction(), address, port };
+        if own.src != other.dst {
+            expectation.tuple.dst = other.dst;
+        }
+    }
+
+    /// Removes what is expected of streams, or of calls (`flush_expectations`).
+    fn forget(&mut self, streams: bool) {
+        let of_kind = |e: &Expectation<A>| (e.class != Class::DEFAULT) == streams;
+        loop {
+            let next = self.desk.expectations.of_master(self.call.master).find(|(_, e)| of_kind(e)).map(|(id, _)| id);
+            let Some(id) = next else { return };
+            self.desk.expectations.remove(id);
+            if !streams {
+                return;
+            }
+        }
+    }
+
+    fn drop(&mut self, why: &str) -> Verdict {
+        self.desk.note(|| format!("{why}: dropped"));
+        Verdict::Drop
+    }
+}
+
+#[cfg(test)]
+mod tests;

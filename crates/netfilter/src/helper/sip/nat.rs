@@ -1,0 +1,134 @@
+//! What of a message is rewritten under NAT (`nf_nat_sip.c`).
+
+use core::net::IpAddr;
+use core::ops::Range;
+
+use super::header::{self, Header, Uri, Uris};
+use crate::helper::{Call, Edit, TCP, Text};
+use crate::tuple::Address;
+
+/// The edits of a packet, of which each place gets one at most.
+#[derive(Default)]
+pub struct Paper {
+    edits: Vec<Edit>,
+    /// Where the message begins in the payload; ranges of what is to be replaced count from there.
+    base: usize,
+}
+
+impl Paper {
+    /// The next message begins at `base` of the payload.
+    pub fn turn_to(&mut self, base: usize) {
+        self.base = base;
+    }
+
+    /// Writes an address as descriptions have it: without brackets.
+    pub fn address<A: Address>(&mut self, range: Range<usize>, address: A) {
+        self.replace(range, Text::new(format_args!("{address}")));
+    }
+
+    /// Writes an address and a port.
+    pub fn endpoint<A: Address>(&mut self, range: Range<usize>, address: A, port: u16) {
+        self.replace(range, Text::new(format_args!("{}:{port}", in_brackets(address))));
+    }
+
+    /// Writes a number.
+    pub fn number(&mut self, range: Range<usize>, number: usize) {
+        self.replace(range, Text::new(format_args!("{number}")));
+    }
+
+    /// How long what begins at `start` of the message, which is `len` long, is after the edits.
+    pub fn len_from(&self, start: usize, len: usize) -> usize {
+        let start_here = self.base + start;
+        let behind = self.edits.iter().filter(|edit| edit.range.start >= start_here);
+        behind.fold(len - start, |len, edit| len + edit.text.as_bytes().len() - edit.range.len())
+    }
+
+    /// All edits in order.
+    pub fn finish(mut self) -> Vec<Edit> {
+        self.edits.sort_by_key(|edit| edit.range.start);
+        self.edits
+    }
+
+    /// Rewrites where the flow's own ends stand in the request line, in Via and its parameters, Contact, From and To.
+    pub fn rewrite_headers<A: Address>(
+        &mut self,
+        call: &Call<'_, A>,
+        text: &[u8],
+        is_request: bool,
+        listens_at: Option<u16>,
+    ) {
+        if is_request && let Some(uri) = header::request_uri::<A>(text) {
+            self.map(call, &uri, listens_at);
+        }
+        let own = call.own();
+        let via = if own.protocol == TCP { Header::ViaTcp } else { Header::ViaUdp };
+        let end = if is_request { (own.src, own.src_id) } else { (own.dst, own.dst_id) };
+        if let Some(via) = header::uri::<A>(text, via).filter(|via| (via.address, via.port) == end) {
+            self.map(call, &via, listens_at);
+            self.rewrite_parameters(call, text, via.range.end);
+        }
+        let mut contacts = Uris::new(text, Header::Contact);
+        while let Ok(Some(contact)) = contacts.next::<A>() {
+            self.map(call, &contact, listens_at);
+        }
+        for header in [Header::From, Header::To] {
+            if let Some(uri) = header::uri::<A>(text, header) {
+                self.map(call, &uri, listens_at);
+            }
+        }
+    }
+
+    /// Where to answer, and where the server says that a request came from: `maddr`, `received` and `rport` of Via.
+    fn rewrite_parameters<A: Address>(&mut self, call: &Call<'_, A>, text: &[u8], from: usize) {
+        let (own, other) = (call.own(), call.other());
+        let addresses: [(&[u8], A, A); 2] = [(b"maddr=", own.src, other.dst), (b"received=", own.dst, other.src)];
+        for (name, old, new) in addresses {
+            let found = header::parameter(text, from, name).and_then(|at| Some((at, header::address::<A>(text, at)?)));
+            if let Some((at, (address, end))) = found
+                && address == old
+                && old != new
+            {
+                self.replace(at..end, Text::new(format_args!("{}", in_brackets(new))));
+            }
+        }
+        let rport = header::parameter(text, from, b"rport=").and_then(|at| header::number(text, at));
+        if let Some((port, digits)) = rport
+            && port == u32::from(own.dst_id)
+            && own.dst_id != other.src_id
+        {
+            self.number(digits, other.src_id.into());
+        }
+    }
+
+    /// Replaces an end of the flow by what it is on the other side.
+    fn map<A: Address>(&mut self, call: &Call<'_, A>, uri: &Uri<A>, listens_at: Option<u16>) {
+        let (own, other, here) = (call.own(), call.other(), (uri.address, uri.port));
+        let (address, port) = if here == (own.src, own.src_id) {
+            (other.dst, other.dst_id)
+        } else if here == (own.dst, own.dst_id) {
+            (other.src, listens_at.unwrap_or(other.src_id))
+        } else {
+            return;
+        };
+        if (address, port) != here {
+            self.endpoint(uri.range.clone(), address, port);
+        }
+    }
+
+    /// Replaces, where nothing has been replaced yet.
+    fn replace(&mut self, range: Range<usize>, text: Text) {
+        let range = self.base + range.start..self.base + range.end;
+        let is_free = self.edits.iter().all(|edit| edit.range.end <= range.start || range.end <= edit.range.start);
+        if is_free {
+            self.edits.push(Edit { range, text });
+        }
+    }
+}
+
+/// As a URI has it.
+fn in_brackets<A: Address>(address: A) -> Text {
+    match address.into() {
+        IpAddr::V4(address) => Text::new(format_args!("{address}")),
+        IpAddr::V6(address) => Text::new(format_args!("[{address}]")),
+    }
+}
