@@ -24,11 +24,7 @@ pub(crate) fn seq<A: Family>(packet: &[u8], headers: &Headers<A>) -> Option<u32>
 
 /// Replaces parts of the payload of a TCP segment or UDP datagram, and says by how much it has grown. Nothing, and the
 /// packet is as it was, if it would be longer than IP allows or is neither.
-pub(crate) fn replace<A: Family>(
-    packet: &mut Vec<u8>,
-    headers: &mut Headers<A>,
-    outcome: &Outcome<A>,
-) -> Option<i32> {
+pub(crate) fn replace<A: Family>(packet: &mut Vec<u8>, headers: &mut Headers<A>, outcome: &Outcome<A>) -> Option<i32> {
     let body = headers.body(packet);
     let header = match Protocol::from(headers.protocol) {
         Protocol::Tcp => tcp::Packet::new_checked(body).ok()?.header_len(),
@@ -105,7 +101,8 @@ fn adjust_sack(body: &mut [u8], header: usize, seqadj: &Seqadj, direction: Direc
                     let new = seqadj.adjust_ack(direction, old);
                     body[edge..edge + 4].copy_from_slice(&new.to_be_bytes());
                     // An edge may begin at an odd place, where every octet counts in the other half of a word.
-                    let [old, new] = [old, new].map(|number| if edge % 2 == 0 { number } else { number.rotate_left(8) });
+                    let [old, new] =
+                        [old, new].map(|number| if edge % 2 == 0 { number } else { number.rotate_left(8) });
                     checksum = correct_u32(checksum, old, new);
                 }
             }

@@ -86,7 +86,8 @@ impl<A: Family> Conntrack<A> {
     ) -> Result<Seen, Unconfirmed> {
         let (new, old) = (self.table.flow(at), self.table.flow(other));
         let ([original, reply], zone) = (new.tuples(), new.zone);
-        let allowed = self.settings.personality.clash != Clash::Never && nat::allows_clash(new, &self.settings.personality);
+        let allowed =
+            self.settings.personality.clash != Clash::Never && nat::allows_clash(new, &self.settings.personality);
         let same = new.tuples() == old.tuples();
         let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
         if allowed && (same || swapped) && new.zone == old.zone {

@@ -177,7 +177,9 @@ impl<A: Family> Conntrack<A> {
             let place = self.table.place(master.into());
             place.is_some_and(|at| {
                 let flow = self.table.flow(at);
-                flow.status.contains(Status::CONFIRMED) && !flow.status.contains(Status::DYING) && flow.expires > ask.now
+                flow.status.contains(Status::CONFIRMED)
+                    && !flow.status.contains(Status::DYING)
+                    && flow.expires > ask.now
             })
         };
         let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
@@ -305,7 +307,8 @@ impl<A: Family> Conntrack<A> {
             Some(extra) => (extra.seqadj.as_ref(), extra.timeouts.as_deref()),
             None => (None, None),
         };
-        let context = Context { now: ask.now, direction, status: flow.status, remaining: flow.remaining(ask.now), seqadj };
+        let context =
+            Context { now: ask.now, direction, status: flow.status, remaining: flow.remaining(ask.now), seqadj };
         flow.state.next(upper, &context, settings, policy.unwrap_or(&settings.timeouts), watch)
     }
 
@@ -375,7 +378,9 @@ impl<A: Family> Conntrack<A> {
             return self.invalid_error();
         };
         if self.table.flow(at).tuple(direction).dst != headers.dst {
-            watch.note(Topic::Track, || format!("INVALID: the ICMP error goes to {}, not to who sent {tuple}", headers.dst));
+            watch.note(Topic::Track, || {
+                format!("INVALID: the ICMP error goes to {}, not to who sent {tuple}", headers.dst)
+            });
             return self.invalid_error();
         }
         let info = match direction {

@@ -20,14 +20,7 @@ impl<A: Family> Conntrack<A> {
     }
 
     /// Decides how a new flow is translated, once.
-    pub(crate) fn decide<W: Watch>(
-        &mut self,
-        now: Instant,
-        at: u32,
-        range: &Range<A>,
-        manip: Manip,
-        watch: &mut W,
-    ) {
+    pub(crate) fn decide<W: Watch>(&mut self, now: Instant, at: u32, range: &Range<A>, manip: Manip, watch: &mut W) {
         let flow = self.table.flow(at);
         if flow.status.contains(Status::CONFIRMED) || self.is_decided(at, manip) {
             return;

@@ -9,7 +9,7 @@ use crate::status::{Direction, Status};
 use crate::tuple::Tuple;
 
 /// Why an ICMP error is dropped rather than translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorRefused {
     /// It is damaged: its checksum is wrong.
     Checksum,

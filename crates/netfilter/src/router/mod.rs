@@ -157,7 +157,13 @@ impl Router {
 
     /// The same, telling `watch` what happens and why.
     #[inline]
-    pub fn explain(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet, watch: &mut impl Watch) -> Verdict {
+    pub fn explain(
+        &mut self,
+        now: Instant,
+        input: InterfaceId,
+        packet: &mut Packet,
+        watch: &mut impl Watch,
+    ) -> Verdict {
         self.balance();
         let Self { interfaces, v4, v6, outbox, .. } = self;
         let verdict = match packet.bytes.first().map(|first| first >> 4) {

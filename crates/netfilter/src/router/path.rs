@@ -13,7 +13,8 @@ use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
 use crate::rules::{
-    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Subject, TableName, Template, Tracking, Translation,
+    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Subject, TableName, Template, Tracking,
+    Translation,
 };
 use crate::status::{CtInfo, Direction};
 use crate::tuple::Address;
@@ -152,12 +153,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.leave(packet, passage, output)
     }
 
-    fn leave(
-        &mut self,
-        packet: &mut Packet,
-        passage: &mut Passage<A>,
-        output: InterfaceId,
-    ) -> Result<Verdict, Reason> {
+    fn leave(&mut self, packet: &mut Packet, passage: &mut Passage<A>, output: InterfaceId) -> Result<Verdict, Reason> {
         self.note(Topic::Hook, || "POST_ROUTING".into());
         self.ask(TableName::Mangle, Hook::PostRouting, packet, passage)?;
         self.translate(Hook::PostRouting, packet, passage)?;
@@ -310,13 +306,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         }
     }
 
-    fn run(
-        &mut self,
-        table: TableName,
-        hook: Hook,
-        packet: &mut Packet,
-        passage: &mut Passage<A>,
-    ) -> Decision<A> {
+    fn run(&mut self, table: TableName, hook: Hook, packet: &mut Packet, passage: &mut Passage<A>) -> Decision<A> {
         let (device, headers) = (|id: Option<InterfaceId>| device(self.interfaces, id), passage.headers);
         let Stack { conntrack, rules, routes, .. } = &mut *self.stack;
         let tracking = match passage.seen {

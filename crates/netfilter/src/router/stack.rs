@@ -49,9 +49,8 @@ impl<A: Family> Stack<A> {
         let max = self.conntrack.settings.max as usize;
         let count = self.conntrack.table.len() + self.conntrack.others;
         let pressed = max > 0 && count * PRESSURE.1 > max * PRESSURE.0;
-        let may_go = |flow: &Flow<A>| {
-            pressed && (!flow.status.contains(crate::Status::ASSURED) || flow.state.is_closing())
-        };
+        let may_go =
+            |flow: &Flow<A>| pressed && (!flow.status.contains(crate::Status::ASSURED) || flow.state.is_closing());
         self.conntrack.table.sweep(now, usize::MAX, may_go);
         self.conntrack.bury(now);
         self.conntrack.expectations.expire(now);

@@ -1,0 +1,177 @@
+//! Whole ways of packets: a home router with two interfaces, `lan` (10.0.0.254/24) and `wan` (203.0.113.1/24).
+
+use pinhole_wire::text::Line;
+
+use super::*;
+use crate::Status;
+use crate::rules::{Policy, Rule, TableName};
+use crate::settings::Settings;
+
+struct Home {
+    router: Router,
+    lan: InterfaceId,
+    wan: InterfaceId,
+    now: Instant,
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a network")
+}
+
+impl Home {
+    fn with(rules: Ruleset<Ipv4Addr>) -> Self {
+        let mut router = Router::new(Settings::default(), 7);
+        let lan = router.add_interface(Interface::new("lan", [net("10.0.0.254/24")]));
+        let wan = router.add_interface(Interface::new("wan", [net("203.0.113.1/24")]));
+        router.add_route(net("0.0.0.0/0"), wan);
+        router.set_rules_v4(rules);
+        Self { router, lan, wan, now: Instant::from_millis(1_000) }
+    }
+
+    fn masquerading() -> Self {
+        let rule = Rule::new().out_device("wan").masquerade();
+        Self::with(Ruleset::builder().rule(TableName::Nat, "POSTROUTING", rule).build().expect("rules"))
+    }
+
+    fn pass(&mut self, input: InterfaceId, line: &str) -> Result<String, Reason> {
+        let mut packet = Packet::from(line.parse::<Line>().expect("a line").packet().expect("a packet"));
+        match self.router.process(self.now, input, &mut packet) {
+            Verdict::Forward(_) => Ok(Line::of(&packet.bytes).expect("a packet").to_string()),
+            Verdict::Deliver => Ok(format!("local {}", Line::of(&packet.bytes).expect("a packet"))),
+            Verdict::Hold => Ok("hold".into()),
+            Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    fn out(&mut self, line: &str) -> Result<String, Reason> {
+        self.pass(self.lan, line)
+    }
+
+    fn back(&mut self, line: &str) -> Result<String, Reason> {
+        self.pass(self.wan, line)
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += core::time::Duration::from_secs(seconds);
+    }
+
+    fn ports(&mut self) -> Vec<(u16, Status)> {
+        let table = &self.router.v4().table;
+        table.iter().map(|(_, flow)| (flow.tuple(crate::Direction::Reply).dst_id, flow.status)).collect()
+    }
+}
+
+#[test]
+fn a_masqueraded_flow_goes_out_with_its_port_and_comes_back() {
+    let mut home = Home::masquerading();
+    let out = home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8");
+    assert_eq!(out, Ok("203.0.113.1:5000 > 192.0.2.1:53 udp 8 ttl 63".into()));
+    let back = home.back("192.0.2.1:53 > 203.0.113.1:5000 udp 8");
+    assert_eq!(back, Ok("192.0.2.1:53 > 10.0.0.1:5000 udp 8 ttl 63".into()));
+    assert_eq!(home.ports(), [(5_000, Status(0x19a))]);
+    // What nobody asked for is the router's own business.
+    let stranger = home.back("192.0.2.9:53 > 203.0.113.1:5000 udp 8");
+    assert_eq!(stranger, Ok("local 192.0.2.9:53 > 203.0.113.1:5000 udp 8".into()));
+}
+
+#[test]
+fn a_packet_that_comes_too_early_poisons_the_mapping_and_a_dropped_one_does_not() {
+    for guarded in [false, true] {
+        let mut rules =
+            Ruleset::builder().rule(TableName::Nat, "POSTROUTING", Rule::new().out_device("wan").masquerade());
+        if guarded {
+            rules = rules.policy(TableName::Filter, crate::rules::Hook::Input, Policy::Drop);
+        }
+        let mut home = Home::with(rules.build().expect("rules"));
+        assert_eq!(home.back("192.0.2.1:41000 > 203.0.113.1:51820 udp 8").is_ok(), !guarded);
+        let out = home.out("10.0.0.1:51820 > 192.0.2.1:41000 udp 8").expect("it passes");
+        assert_eq!(out.starts_with("203.0.113.1:51820 "), guarded, "{out}");
+    }
+}
+
+#[test]
+fn a_flow_keeps_its_port_towards_everybody_and_another_host_gets_another_one() {
+    let mut home = Home::masquerading();
+    for peer in ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.1:54"] {
+        let out = home.out(&format!("10.0.0.1:5000 > {peer} udp 8")).expect("it passes");
+        assert!(out.starts_with("203.0.113.1:5000 "), "{out}");
+    }
+    let other = home.out("10.0.0.2:5000 > 192.0.2.1:53 udp 8").expect("it passes");
+    assert!(!other.starts_with("203.0.113.1:5000 "), "the tuple is taken: {other}");
+    let elsewhere = home.out("10.0.0.2:5000 > 192.0.2.9:53 udp 8").expect("it passes");
+    let port = |line: &str| line.split([':', ' ']).nth(1).map(String::from);
+    assert_eq!(port(&other), port(&elsewhere), "the same source keeps what it once got");
+}
+
+#[test]
+fn a_tcp_connection_is_followed_through_its_states() {
+    let mut home = Home::masquerading();
+    let (mut out, mut back) = (Vec::new(), Vec::new());
+    out.push(home.out("10.0.0.1:5000 > 192.0.2.1:80 tcp S seq 100 ack 0 win 64240 0"));
+    back.push(home.back("192.0.2.1:80 > 203.0.113.1:5000 tcp S. seq 900 ack 101 win 65535 0"));
+    out.push(home.out("10.0.0.1:5000 > 192.0.2.1:80 tcp . seq 101 ack 901 win 64240 0"));
+    assert_eq!(home.ports(), [(5_000, Status(0x19e))], "as measured on Linux 6.18");
+    back.push(home.back("192.0.2.1:80 > 203.0.113.1:5000 tcp P. seq 901 ack 101 win 65535 100"));
+    assert!(out.iter().chain(&back).all(Result::is_ok), "{out:?} {back:?}");
+    home.wait(431_999);
+    assert!(home.out("10.0.0.1:5000 > 192.0.2.1:80 tcp . seq 101 ack 1001 win 64240 0").is_ok());
+    assert_eq!(home.ports().len(), 1);
+}
+
+#[test]
+fn an_icmp_error_finds_its_flow_and_is_translated_inside_and_outside() {
+    let mut home = Home::masquerading();
+    let mut sent = "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");
+    let mut packet = Packet::from(sent.clone());
+    home.router.process(home.now, home.lan, &mut packet);
+    let mut error = [0; 576];
+    let trouble = pinhole_wire::answer::Trouble::TimeExceeded;
+    let router = Ipv4Addr::new(198, 51, 100, 7);
+    let length = pinhole_wire::answer::error(&packet.bytes, trouble, router.into(), &mut error).expect("an error");
+    let mut error = Packet::from(error[..length].to_vec());
+    assert_eq!(home.router.process(home.now, home.wan, &mut error), Verdict::Forward(home.lan));
+    let line = Line::of(&error.bytes).expect("a packet").to_string();
+    assert_eq!(line, "198.51.100.7 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp) ttl 63");
+    // What is quoted is what was sent, checksums included, but for the router's own step.
+    sent[8] = 63;
+    sent[10..12].copy_from_slice(&error.bytes[28 + 10..28 + 12]);
+    assert_eq!(error.bytes[28..], sent);
+}
+
+#[test]
+fn a_packet_that_a_rule_drops_leaves_no_flow() {
+    let rules = Ruleset::builder().policy(TableName::Filter, crate::rules::Hook::Forward, Policy::Drop);
+    let mut home = Home::with(rules.build().expect("rules"));
+    let dropped = home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8");
+    assert_eq!(dropped, Err(Reason::Rule(TableName::Filter, crate::rules::Hook::Forward)));
+    assert!(home.router.v4().table.is_empty());
+    assert_eq!(home.router.drops().map(|(_, count)| count).sum::<u64>(), 1);
+}
+
+#[test]
+fn a_router_that_is_the_last_one_says_so() {
+    let mut home = Home::masquerading();
+    let dropped = home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8 ttl 1");
+    assert_eq!(dropped, Err(Reason::TimeExceeded));
+    let (by, answer) = home.router.poll_transmit().expect("an answer");
+    let line = Line::of(&answer.bytes).expect("a packet").to_string();
+    assert_eq!(
+        (by, line.as_str()),
+        (home.lan, "10.0.0.254 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp)")
+    );
+    assert!(home.router.v4().table.is_empty());
+}
+
+#[test]
+fn what_happens_is_told_step_by_step() {
+    let mut home = Home::masquerading();
+    let mut packet =
+        Packet::from("10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet"));
+    let mut notes = Vec::new();
+    home.router.explain(home.now, home.lan, &mut packet, &mut notes);
+    let told: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
+    for expected in ["PRE_ROUTING", "FORWARD", "POST_ROUTING", "out by wan"] {
+        assert!(told.contains(&expected), "{told:#?}");
+    }
+    assert!(told.iter().any(|text| text.contains("confirmed")), "{told:#?}");
+}

@@ -39,7 +39,8 @@ impl Secret {
         if A::IS_V4 {
             return (src as u64) << 32 | dst as u64;
         }
-        let part = |address: u128, key: usize| fold((address >> 64) as u64 ^ self.0[key], address as u64 ^ self.0[key + 1]);
+        let part =
+            |address: u128, key: usize| fold((address >> 64) as u64 ^ self.0[key], address as u64 ^ self.0[key + 1]);
         part(src, 0) ^ part(dst, 2).rotate_left(32)
     }
 }

@@ -120,7 +120,8 @@ impl<A: Address> Table<A> {
         let place = &mut self.flows[at as usize];
         self.free = place.newer;
         let generation = place.generation;
-        *place = Flow { generation, ..flow };
+        *place = flow;
+        place.generation = generation;
         at
     }
 
@@ -220,7 +221,8 @@ impl<A: Address> Table<A> {
     /// Enters a flow as the newest that is translated from its source endpoint.
     pub fn link_source(&mut self, at: u32) {
         let hash = self.source_hash(at);
-        let head = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(&self.flows[at as usize]));
+        let head =
+            self.sources.find(hash, |value| self.flows[value as usize].has_same_source(&self.flows[at as usize]));
         if let Some(head) = head {
             self.sources.replace(hash, head, at);
             self.flows[head as usize].newer = at;
