@@ -293,7 +293,7 @@ impl Tcp {
             new = old;
         }
         let unjudged = match last.event {
-            Event::Syn => context.status.contains(Status::SEEN_REPLY),
+            Event::Syn => context.status.contains(Status::SEEN_REPLY) && last.direction != direction,
             Event::Ack => !assured,
             Event::SynAck | Event::Fin | Event::Rst | Event::None => false,
         };
