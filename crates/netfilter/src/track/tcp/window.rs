@@ -159,20 +159,40 @@ pub(super) enum Window {
 
 /// A segment's numbers as they are judged: corrected where it says nothing or lies.
 #[derive(Clone, Copy, Debug)]
-struct Numbers {
-    seq: u32,
-    end: u32,
-    ack: u32,
-    sack: u32,
+pub(super) struct Numbers {
+    pub seq: u32,
+    pub end: u32,
+    pub ack: u32,
+    pub sack: u32,
 }
 
 /// Which of the conditions hold.
 #[derive(Clone, Copy, Debug)]
-struct Conditions {
+pub(super) struct Conditions {
     i: bool,
     ii: bool,
     iii: bool,
     iv: bool,
+    /// Whether the receiver has said anything yet: otherwise II says nothing.
+    known: bool,
+}
+
+impl Conditions {
+    #[inline(always)]
+    pub fn of(numbers: Numbers, sender: &Side, receiver: &Side) -> Self {
+        Self {
+            i: is_before(numbers.seq, sender.maxend.wrapping_add(1)),
+            ii: is_before(oldest(sender, receiver), numbers.end),
+            iii: is_before(numbers.sack, receiver.end.wrapping_add(1)),
+            iv: is_before(oldest_ack(sender, receiver), numbers.sack),
+            known: receiver.maxwin != 0,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn hold(self) -> bool {
+        self.i & (self.ii | !self.known) & self.iii & self.iv
+    }
 }
 
 impl Tcp {
@@ -200,41 +220,15 @@ impl Tcp {
         };
         let numbers =
             if segment.event == Event::Ack { numbers } else { correct(numbers, segment, self.state, sender, receiver) };
-        let Numbers { seq, end, ack, sack } = numbers;
-
-        let known = receiver.maxwin != 0;
-        let conditions = Conditions {
-            i: is_before(seq, sender.maxend.wrapping_add(1)),
-            ii: is_before(oldest(sender, receiver), end),
-            iii: is_before(sack, receiver.end.wrapping_add(1)),
-            iv: is_before(oldest_ack(sender, receiver), sack),
-        };
-        if !(conditions.i && (conditions.ii || !known) && conditions.iii && conditions.iv) {
+        let conditions = Conditions::of(numbers, sender, receiver);
+        if !conditions.hold() {
             let liberal = settings.tcp_be_liberal || sender.flags.contains(SideFlags::BE_LIBERAL);
             return outside(numbers, conditions, sender, receiver, liberal, watch);
         }
-
         let win = u32::from(segment.window) << if segment.has(Flags::SYN) { 0 } else { sender.scale };
-        sender.maxwin = sender.maxwin.max(win.wrapping_add(sack.wrapping_sub(ack)));
-        if is_before(sender.end, end) {
-            sender.end = end;
-            sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
-        }
-        if segment.has(Flags::ACK) && (!sender.flags.contains(SideFlags::MAXACK_SET) || is_before(sender.maxack, ack)) {
-            sender.maxack = ack;
-            sender.flags |= SideFlags::MAXACK_SET;
-        }
-        if known && is_before(sender.maxend, end) {
-            receiver.maxwin = receiver.maxwin.wrapping_add(end.wrapping_sub(sender.maxend));
-        }
-        if is_before(receiver.maxend.wrapping_sub(1), sack.wrapping_add(win)) {
-            receiver.maxend = sack.wrapping_add(win.max(1));
-        }
-        if ack == receiver.end {
-            receiver.flags.clear(SideFlags::DATA_UNACKNOWLEDGED);
-        }
+        learn(numbers, win, segment.has(Flags::ACK), sender, receiver);
         if segment.event == Event::Ack {
-            self.count_retransmission(direction, seq, ack, end, segment.window);
+            self.count_retransmission(direction, numbers, segment.window);
         }
         Window::In
     }
@@ -312,7 +306,8 @@ impl Tcp {
 
     /// An acknowledgment that says exactly what the last one said is a retransmission.
     #[inline]
-    fn count_retransmission(&mut self, direction: Direction, seq: u32, ack: u32, end: u32, window: u16) {
+    pub(super) fn count_retransmission(&mut self, direction: Direction, numbers: Numbers, window: u16) {
+        let Numbers { seq, end, ack, .. } = numbers;
         let last = &mut self.last;
         if last.direction == direction && (last.seq, last.ack, last.end, last.window) == (seq, ack, end, window) {
             self.retransmissions = self.retransmissions.wrapping_add(1);
@@ -334,6 +329,30 @@ fn correct(mut numbers: Numbers, segment: &Segment<'_>, state: TcpState, sender:
         (numbers.seq, numbers.end) = (sender.end, sender.end);
     }
     numbers
+}
+
+/// What both sides' numbers are after a good segment whose window is `win` bytes.
+#[inline(always)]
+pub(super) fn learn(numbers: Numbers, win: u32, acknowledges: bool, sender: &mut Side, receiver: &mut Side) {
+    let Numbers { end, ack, sack, .. } = numbers;
+    sender.maxwin = sender.maxwin.max(win.wrapping_add(sack.wrapping_sub(ack)));
+    if is_before(sender.end, end) {
+        sender.end = end;
+        sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
+    }
+    if acknowledges && (!sender.flags.contains(SideFlags::MAXACK_SET) || is_before(sender.maxack, ack)) {
+        sender.maxack = ack;
+        sender.flags |= SideFlags::MAXACK_SET;
+    }
+    if receiver.maxwin != 0 && is_before(sender.maxend, end) {
+        receiver.maxwin = receiver.maxwin.wrapping_add(end.wrapping_sub(sender.maxend));
+    }
+    if is_before(receiver.maxend.wrapping_sub(1), sack.wrapping_add(win)) {
+        receiver.maxend = sack.wrapping_add(win.max(1));
+    }
+    if ack == receiver.end {
+        receiver.flags.clear(SideFlags::DATA_UNACKNOWLEDGED);
+    }
 }
 
 /// What a segment must end behind, for condition II.
@@ -360,8 +379,7 @@ fn outside(
     watch: &mut impl Watch,
 ) -> Window {
     let Numbers { seq, end, sack, .. } = numbers;
-    let Conditions { i, ii, iii, iv } = conditions;
-    let known = receiver.maxwin != 0;
+    let Conditions { i, ii, iii, iv, known } = conditions;
     let oldest = oldest(sender, receiver);
     let found = if !i {
         let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
