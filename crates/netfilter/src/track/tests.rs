@@ -1,8 +1,10 @@
 //! What holds for all trackers together.
 
-use core::time::Duration;
+mod datagrams;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
 use pinhole_sansio::{Instant, Rng};
 
 use super::{Context, Judgement, State, Upper, checksum_is_right, untracked};

@@ -51,7 +51,9 @@ impl Sctp {
                 }
                 kind::INIT => new.tags[Direction::Reply.index()] = chunk.init_tag()?,
                 kind::HEARTBEAT => new.tags[Direction::Original.index()] = tag,
-                _ => new.tags[Direction::Reply.index()] = tag,
+                // Its answer, a SHUTDOWN COMPLETE or an ABORT, reflects the tag (RFC 9260 §8.4).
+                kind::SHUTDOWN_ACK => new.tags[Direction::Reply.index()] = tag,
+                _ => {}
             }
         }
         Some(new)
@@ -171,13 +173,17 @@ impl Sctp {
             return true;
         }
         let Some(tag) = chunk.init_tag() else { return false };
+        let known = self.tags[peers];
         if chunk.kind == kind::INIT {
+            // One that says what is known already is a copy, or forged: it reopens nothing.
+            if self.state != SctpState::None && tag == known {
+                return true;
+            }
             if self.init[own] && self.init[peers] {
                 self.init[peers] = false;
             }
             self.init[own] = true;
         } else {
-            let known = self.tags[peers];
             let contradicts = !self.init[peers] && known != 0 && known != tag;
             let collides = self.init[own] && self.init[peers] && known != tag;
             if contradicts || collides {

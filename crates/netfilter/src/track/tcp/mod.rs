@@ -4,6 +4,7 @@
 //! ([`window`]) and decide whether there is one. Packets that may belong to a connection this side knows nothing of (a host
 //! has restarted, an entry is out of date) are let through and remembered: the other side's answer tells.
 
+mod established;
 mod segment;
 mod table;
 #[cfg(test)]
@@ -114,6 +115,22 @@ impl Tcp {
         timeouts: &Timeouts,
         watch: &mut impl Watch,
     ) -> Judgement {
+        match self.established(body, context, settings, &timeouts.tcp, watch) {
+            Some(judgement) => judgement,
+            None => self.next_of_any(body, context, settings, timeouts, watch),
+        }
+    }
+
+    /// The long way, for any segment.
+    #[inline(never)]
+    fn next_of_any(
+        &mut self,
+        body: &[u8],
+        context: &Context<'_>,
+        settings: &Settings,
+        timeouts: &Timeouts,
+        watch: &mut impl Watch,
+    ) -> Judgement {
         let Some(segment) = Segment::of(body, watch) else { return Judgement::INVALID };
         let (old, new) = match self.step(&segment, context, settings, watch) {
             Step::Go(old, new) => (old, new),
@@ -160,7 +177,6 @@ impl Tcp {
     }
 
     /// What the state table and the special cases say.
-    #[inline]
     fn step(
         &mut self,
         segment: &Segment<'_>,
@@ -293,7 +309,7 @@ impl Tcp {
             new = old;
         }
         let unjudged = match last.event {
-            Event::Syn => context.status.contains(Status::SEEN_REPLY),
+            Event::Syn => context.status.contains(Status::SEEN_REPLY) && last.direction != direction,
             Event::Ack => !assured,
             Event::SynAck | Event::Fin | Event::Rst | Event::None => false,
         };
@@ -355,7 +371,7 @@ impl Tcp {
                 self.sides[context.direction.index()].flags |= SideFlags::CLOSE_INIT;
             }
         }
-        let mut timeout = self.timeout(segment, settings, timeouts, watch);
+        let mut timeout = self.timeout(segment.event, settings, timeouts, watch);
         let mut change = Change { protoinfo: old != new, ..Change::default() };
         if !context.status.contains(Status::SEEN_REPLY) {
             if segment.event == Event::Rst {
@@ -381,20 +397,14 @@ impl Tcp {
 
     /// The timeout of the state, or a shorter one if something is amiss.
     #[inline]
-    fn timeout(
-        &self,
-        segment: &Segment<'_>,
-        settings: &Settings,
-        timeouts: &TcpTimeouts,
-        watch: &mut impl Watch,
-    ) -> Duration {
+    fn timeout(&self, event: Event, settings: &Settings, timeouts: &TcpTimeouts, watch: &mut impl Watch) -> Duration {
         let by_state = timeouts.of(self.state);
         let &TcpTimeouts { max_retrans, unacknowledged, .. } = timeouts;
         if self.retransmissions >= settings.tcp_max_retrans && by_state > max_retrans {
             watch.note(Topic::Track, || format!("{} retransmissions: the RETRANS timeout", self.retransmissions));
             return max_retrans;
         }
-        if segment.event == Event::Rst {
+        if event == Event::Rst {
             match settings.personality.inexact_rst {
                 InexactRst::Close => return timeouts.of(TcpState::Close),
                 InexactRst::CappedToUnacknowledged if self.state == TcpState::Established => {

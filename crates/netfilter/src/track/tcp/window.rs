@@ -157,6 +157,44 @@ pub(super) enum Window {
     Out,
 }
 
+/// A segment's numbers as they are judged: corrected where it says nothing or lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub seq: u32,
+    pub end: u32,
+    pub ack: u32,
+    pub sack: u32,
+}
+
+/// Which of the conditions hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conditions {
+    i: bool,
+    ii: bool,
+    iii: bool,
+    iv: bool,
+    /// Whether the receiver has said anything yet: otherwise II says nothing.
+    known: bool,
+}
+
+impl Conditions {
+    #[inline(always)]
+    pub fn of(numbers: Numbers, sender: &Side, receiver: &Side) -> Self {
+        Self {
+            i: is_before(numbers.seq, sender.maxend.wrapping_add(1)),
+            ii: is_before(oldest(sender, receiver), numbers.end),
+            iii: is_before(numbers.sack, receiver.end.wrapping_add(1)),
+            iv: is_before(oldest_ack(sender, receiver), numbers.sack),
+            known: receiver.maxwin != 0,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn hold(self) -> bool {
+        self.i & (self.ii | !self.known) & self.iii & self.iv
+    }
+}
+
 impl Tcp {
     /// Judges a segment, and learns from it if it is good.
     #[inline]
@@ -168,114 +206,58 @@ impl Tcp {
         watch: &mut impl Watch,
     ) -> Window {
         let direction = context.direction;
-        let Segment { mut seq, mut end, .. } = *segment;
-        let (mut ack, mut sack) = self.acknowledged(segment, context);
-
-        if self.sides[direction.index()].maxwin == 0 {
-            if segment.has(Flags::SYN) {
-                self.init_sender(segment, direction);
-                if !segment.has(Flags::ACK) {
-                    watch.note(Topic::Track, || "the first SYN of this side: a simultaneous open");
-                    return Window::In;
-                }
-            } else {
-                watch.note(Topic::Track, || "the first packet of this side, and no SYN: its window is guessed");
-                self.guess_sender(segment, direction, sack);
-            }
-        } else if segment.has(Flags::SYN)
-            && is_before(self.sides[direction.index()].end, end)
-            && matches!(self.state, TcpState::SynSent | TcpState::SynRecv)
+        let (ack, sack) = self.acknowledged(segment, context);
+        if (segment.has(Flags::SYN) || self.side(direction).maxwin == 0)
+            && self.begin_side(segment, direction, sack, watch)
         {
-            watch.note(Topic::Track, || "a SYN past the last one: this side begins anew");
-            self.init_sender(segment, direction);
-            if direction == Direction::Reply && !segment.has(Flags::ACK) {
-                return Window::In;
-            }
+            return Window::In;
         }
-
+        let numbers = Numbers { seq: segment.seq, end: segment.end, ack, sack };
         let [original, reply] = &mut self.sides;
         let (sender, receiver) = match direction {
             Direction::Original => (original, reply),
             Direction::Reply => (reply, original),
         };
-        if !segment.has(Flags::ACK) || (segment.has(Flags::RST) && ack == 0) {
-            ack = receiver.end;
-            sack = receiver.end;
+        let numbers =
+            if segment.event == Event::Ack { numbers } else { correct(numbers, segment, self.state, sender, receiver) };
+        let conditions = Conditions::of(numbers, sender, receiver);
+        if !conditions.hold() {
+            let liberal = settings.tcp_be_liberal || sender.flags.contains(SideFlags::BE_LIBERAL);
+            return outside(numbers, conditions, sender, receiver, liberal, watch);
         }
-        if segment.has(Flags::RST) && seq == 0 && self.state == TcpState::SynSent {
-            seq = sender.end;
-            end = sender.end;
-        }
-
-        let oldest = sender.end.wrapping_sub(receiver.maxwin).wrapping_sub(1);
-        let oldest_ack = receiver.end.wrapping_sub(sender.maxwin.max(OLDEST_ACK)).wrapping_sub(1);
-        let iv = is_before(oldest_ack, sack);
-        let iii = is_before(sack, receiver.end.wrapping_add(1));
-        let ii = is_before(oldest, end);
-        let i = is_before(seq, sender.maxend.wrapping_add(1));
-        let known = receiver.maxwin != 0;
-        if !(i && iii && iv && (ii || !known)) {
-            let allowed = settings.tcp_be_liberal || sender.flags.contains(SideFlags::BE_LIBERAL);
-            let found = if !i {
-                let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
-                watch.note(Topic::Track, || {
-                    format!("window I fails: seq {seq} is past {}, which the receiver allows", sender.maxend)
-                });
-                if known && ii && iii && iv && overshot <= receiver.maxwin {
-                    watch.note(Topic::Track, || format!("only I, and by {overshot} bytes: let through"));
-                    sender.end = end;
-                    sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
-                    Window::Ignore
-                } else {
-                    Window::Out
-                }
-            } else if !iii {
-                watch.note(Topic::Track, || {
-                    format!("window III fails: {sack} is past {}, which was sent", receiver.end)
-                });
-                Window::Out
-            } else if known && !ii {
-                watch.note(Topic::Track, || {
-                    format!("window II fails: it ends at {end}, before {oldest}: an old one again")
-                });
-                Window::Ignore
-            } else {
-                watch.note(Topic::Track, || format!("window IV fails: {sack} is before {oldest_ack}: an old one"));
-                Window::Ignore
-            };
-            if allowed {
-                watch.note(Topic::Track, || "but the window is not enforced here");
-                return Window::In;
-            }
-            if found == Window::Out {
-                watch.note(Topic::Track, || "INVALID: out of the window");
-            }
-            return found;
-        }
-
         let win = u32::from(segment.window) << if segment.has(Flags::SYN) { 0 } else { sender.scale };
-        sender.maxwin = sender.maxwin.max(win.wrapping_add(sack.wrapping_sub(ack)));
-        if is_before(sender.end, end) {
-            sender.end = end;
-            sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
-        }
-        if segment.has(Flags::ACK) && (!sender.flags.contains(SideFlags::MAXACK_SET) || is_before(sender.maxack, ack)) {
-            sender.maxack = ack;
-            sender.flags |= SideFlags::MAXACK_SET;
-        }
-        if known && is_before(sender.maxend, end) {
-            receiver.maxwin = receiver.maxwin.wrapping_add(end.wrapping_sub(sender.maxend));
-        }
-        if is_before(receiver.maxend.wrapping_sub(1), sack.wrapping_add(win)) {
-            receiver.maxend = sack.wrapping_add(win.max(1));
-        }
-        if ack == receiver.end {
-            receiver.flags.clear(SideFlags::DATA_UNACKNOWLEDGED);
-        }
+        learn(numbers, win, segment.has(Flags::ACK), sender, receiver);
         if segment.event == Event::Ack {
-            self.count_retransmission(direction, seq, ack, end, segment.window);
+            self.count_retransmission(direction, numbers, segment.window);
         }
         Window::In
+    }
+
+    /// The first segment of a side, or a SYN, which may be that of a new try. True if that is all there is to it: a SYN of
+    /// the reply side that acknowledges nothing, in a simultaneous open.
+    #[cold]
+    #[inline(never)]
+    fn begin_side(&mut self, segment: &Segment<'_>, direction: Direction, sack: u32, watch: &mut impl Watch) -> bool {
+        let side = self.side(direction);
+        let syn_only = !segment.has(Flags::ACK);
+        if side.maxwin == 0 {
+            if !segment.has(Flags::SYN) {
+                watch.note(Topic::Track, || "the first packet of this side, and no SYN: its window is guessed");
+                self.guess_sender(segment, direction, sack);
+                return false;
+            }
+            self.init_sender(segment, direction);
+            if syn_only {
+                watch.note(Topic::Track, || "the first SYN of this side: a simultaneous open");
+            }
+            return syn_only;
+        }
+        if !is_before(side.end, segment.end) || !matches!(self.state, TcpState::SynSent | TcpState::SynRecv) {
+            return false;
+        }
+        watch.note(Topic::Track, || "a SYN past the last one: this side begins anew");
+        self.init_sender(segment, direction);
+        syn_only && direction == Direction::Reply
     }
 
     /// What the segment acknowledges and the highest edge it acknowledges selectively, in the numbers of who sent it.
@@ -324,7 +306,8 @@ impl Tcp {
 
     /// An acknowledgment that says exactly what the last one said is a retransmission.
     #[inline]
-    fn count_retransmission(&mut self, direction: Direction, seq: u32, ack: u32, end: u32, window: u16) {
+    pub(super) fn count_retransmission(&mut self, direction: Direction, numbers: Numbers, window: u16) {
+        let Numbers { seq, end, ack, .. } = numbers;
         let last = &mut self.last;
         if last.direction == direction && (last.seq, last.ack, last.end, last.window) == (seq, ack, end, window) {
             self.retransmissions = self.retransmissions.wrapping_add(1);
@@ -334,4 +317,100 @@ impl Tcp {
             self.retransmissions = 0;
         }
     }
+}
+
+/// What a segment that is not a plain ACK acknowledges if it does not say, and where a RST that answers a SYN belongs.
+#[inline(never)]
+fn correct(mut numbers: Numbers, segment: &Segment<'_>, state: TcpState, sender: &Side, receiver: &Side) -> Numbers {
+    if !segment.has(Flags::ACK) || (segment.has(Flags::RST) && numbers.ack == 0) {
+        (numbers.ack, numbers.sack) = (receiver.end, receiver.end);
+    }
+    if segment.has(Flags::RST) && numbers.seq == 0 && state == TcpState::SynSent {
+        (numbers.seq, numbers.end) = (sender.end, sender.end);
+    }
+    numbers
+}
+
+/// What both sides' numbers are after a good segment whose window is `win` bytes.
+#[inline(always)]
+pub(super) fn learn(numbers: Numbers, win: u32, acknowledges: bool, sender: &mut Side, receiver: &mut Side) {
+    let Numbers { end, ack, sack, .. } = numbers;
+    sender.maxwin = sender.maxwin.max(win.wrapping_add(sack.wrapping_sub(ack)));
+    if is_before(sender.end, end) {
+        sender.end = end;
+        sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
+    }
+    if acknowledges && (!sender.flags.contains(SideFlags::MAXACK_SET) || is_before(sender.maxack, ack)) {
+        sender.maxack = ack;
+        sender.flags |= SideFlags::MAXACK_SET;
+    }
+    if receiver.maxwin != 0 && is_before(sender.maxend, end) {
+        receiver.maxwin = receiver.maxwin.wrapping_add(end.wrapping_sub(sender.maxend));
+    }
+    if is_before(receiver.maxend.wrapping_sub(1), sack.wrapping_add(win)) {
+        receiver.maxend = sack.wrapping_add(win.max(1));
+    }
+    if ack == receiver.end {
+        receiver.flags.clear(SideFlags::DATA_UNACKNOWLEDGED);
+    }
+}
+
+/// What a segment must end behind, for condition II.
+#[inline]
+const fn oldest(sender: &Side, receiver: &Side) -> u32 {
+    sender.end.wrapping_sub(receiver.maxwin).wrapping_sub(1)
+}
+
+/// What an acknowledgment must be behind, for condition IV.
+#[inline]
+fn oldest_ack(sender: &Side, receiver: &Side) -> u32 {
+    receiver.end.wrapping_sub(sender.maxwin.max(OLDEST_ACK)).wrapping_sub(1)
+}
+
+/// A segment for which some condition does not hold: which is told, and what becomes of it.
+#[cold]
+#[inline(never)]
+fn outside(
+    numbers: Numbers,
+    conditions: Conditions,
+    sender: &mut Side,
+    receiver: &Side,
+    liberal: bool,
+    watch: &mut impl Watch,
+) -> Window {
+    let Numbers { seq, end, sack, .. } = numbers;
+    let Conditions { i, ii, iii, iv, known } = conditions;
+    let oldest = oldest(sender, receiver);
+    let found = if !i {
+        let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
+        watch.note(Topic::Track, || {
+            format!("window I fails: seq {seq} is past {}, which the receiver allows", sender.maxend)
+        });
+        if known && ii && iii && iv && overshot <= receiver.maxwin {
+            watch.note(Topic::Track, || format!("only I, and by {overshot} bytes: let through"));
+            sender.end = end;
+            sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
+            Window::Ignore
+        } else {
+            Window::Out
+        }
+    } else if !iii {
+        watch.note(Topic::Track, || format!("window III fails: {sack} is past {}, which was sent", receiver.end));
+        Window::Out
+    } else if known && !ii {
+        watch.note(Topic::Track, || format!("window II fails: it ends at {end}, before {oldest}: an old one again"));
+        Window::Ignore
+    } else {
+        let oldest = oldest_ack(sender, receiver);
+        watch.note(Topic::Track, || format!("window IV fails: {sack} is before {oldest}: an old one"));
+        Window::Ignore
+    };
+    if liberal {
+        watch.note(Topic::Track, || "but the window is not enforced here");
+        return Window::In;
+    }
+    if found == Window::Out {
+        watch.note(Topic::Track, || "INVALID: out of the window");
+    }
+    found
 }

@@ -1,0 +1,60 @@
+//! The short way: a plain ACK of an established flow inside the window, which is nearly every packet. It does what the long way
+//! does with such a packet, with the same pieces, and leaves every other packet to it, untouched.
+
+use pinhole_wire::tcp::{Flags, HEADER_LEN};
+
+use super::segment::highest_sack;
+use super::window::{Conditions, Numbers, learn};
+use super::{Event, SideFlags, Tcp, TcpState};
+use crate::settings::{Settings, TcpTimeouts};
+use crate::status::{Direction, Status};
+use crate::track::{Change, Context, Judgement};
+use crate::watch::Watch;
+
+/// The flags that make a segment more than an ACK.
+const MORE: u8 = Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0 | Flags::ACK.0;
+
+impl Tcp {
+    /// What a segment does, if it is a plain ACK of an established flow with nothing special about it.
+    #[inline(always)]
+    pub(super) fn established(
+        &mut self,
+        body: &[u8],
+        context: &Context<'_>,
+        settings: &Settings,
+        timeouts: &TcpTimeouts,
+        watch: &mut impl Watch,
+    ) -> Option<Judgement> {
+        let (header, rest) = body.split_first_chunk::<HEADER_LEN>()?;
+        let Context { direction, status, .. } = *context;
+        let wanted = Status(Status::SEEN_REPLY.0 | Status::ASSURED.0);
+        if header[13] & MORE != Flags::ACK.0
+            || self.state != TcpState::Established
+            || !status.contains(wanted)
+            || context.seqadj.is_some()
+        {
+            return None;
+        }
+        let (options, payload) = rest.split_at_checked((usize::from(header[12] >> 4) * 4).checked_sub(HEADER_LEN)?)?;
+        let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (seq, ack, window) = (u32_at(4), u32_at(8), u16::from_be_bytes([header[14], header[15]]));
+
+        let [original, reply] = &mut self.sides;
+        let (sender, receiver) = match direction {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        };
+        let permitted = receiver.flags.contains(SideFlags::SACK_PERM);
+        let sack = if permitted { highest_sack(options, ack) } else { ack };
+        let numbers = Numbers { seq, end: seq.wrapping_add(payload.len() as u32), ack, sack };
+        if sender.maxwin == 0 || !Conditions::of(numbers, sender, receiver).hold() {
+            return None;
+        }
+        learn(numbers, u32::from(window) << sender.scale, true, sender, receiver);
+        self.count_retransmission(direction, numbers, window);
+        self.last.event = Event::Ack;
+        self.last.direction = direction;
+        let timeout = self.timeout(Event::Ack, settings, timeouts, watch);
+        Some(Judgement::Accept(Change::refresh(timeout)))
+    }
+}
