@@ -21,6 +21,7 @@ mod hook;
 mod load;
 mod matches;
 mod names;
+mod parse;
 mod print;
 mod rule;
 mod ruleset;
