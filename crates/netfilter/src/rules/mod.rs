@@ -48,3 +48,6 @@ pub use target::{
     ConnmarkChange, Events, Log, LogDetails, MarkChange, Reject, Target, Template, Translation, Zone, ZoneId,
 };
 pub use value::{MarkTest, Masked, Not, Span};
+
+#[cfg(test)]
+mod tests;
