@@ -5,7 +5,7 @@ use super::matches::{Addrtype, CtTest, Icmp, Match, Multiport, Ports, Side};
 use super::rule::Rule;
 use super::target::{Log, Reject, Target};
 use super::value::{Not, Span};
-use super::{Hook, Interface, TableName};
+use super::{AddressKind, Hook, Interface, TableName};
 use crate::nat::{Range, Which};
 use crate::tuple::{Address, DCCP, SCTP, UDP_LITE};
 
@@ -144,6 +144,14 @@ fn check_match<A: Address>(criterion: &Match<A>, protocol: Option<Not<u8>>) -> R
         Match::Helper(helper) if helper.is.len() > 29 => sense("a helper's name has at most 29 bytes"),
         Match::Addrtype(Addrtype { source: None, destination: None, .. }) => {
             sense("-m addrtype needs --src-type or --dst-type")
+        }
+        Match::Addrtype(Addrtype { source, destination, .. }) if !A::IS_V4 => {
+            let unknown = [AddressKind::Broadcast, AddressKind::Blackhole, AddressKind::Prohibit];
+            let asked = |kind| [source, destination].into_iter().flatten().any(|kinds| kinds.is.contains(kind));
+            if unknown.into_iter().any(asked) {
+                return sense("in IPv6 no address is of kind BROADCAST, BLACKHOLE or PROHIBIT to -m addrtype");
+            }
+            Ok(())
         }
         Match::State(_)
         | Match::Mark(_)

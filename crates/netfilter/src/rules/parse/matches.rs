@@ -117,7 +117,11 @@ fn multiport<A>(given: &Given) -> Result<Match<A>, Problem> {
         "--dports" => Which::Destination,
         _ => Which::Either,
     };
-    let ports = given.value().split(',').map(|port| given.ports(port)).collect::<Result<_, _>>()?;
+    let ports = given.value().split(',').map(|port| match port.starts_with(':') || port.ends_with(':') {
+        true => Err(given.refuses(port, "ranges with both ends, LOW:HIGH")),
+        false => given.ports(port),
+    });
+    let ports = ports.collect::<Result<_, _>>()?;
     Ok(Match::Multiport(Not { is: Multiport { which, ports }, not: given.not }))
 }
 

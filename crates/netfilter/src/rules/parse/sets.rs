@@ -2,11 +2,13 @@
 
 use core::net::IpAddr;
 
+use pinhole_wire::Protocol;
+
 use super::values;
 use super::words;
 use crate::rules::error::{Problem, RulesError};
-use crate::rules::names;
 use crate::rules::set::{Element, Part, Set, Sets};
+use crate::rules::{Icmp, names};
 use crate::tuple::Address;
 
 /// The types of sets that are supported, by name.
@@ -134,7 +136,7 @@ fn elements<A: Address>(parts: &[Part], text: &str) -> Option<Vec<Element<A>>> {
                 each.map(|(element, by)| with_net(element, address(by))).collect()
             }
             Part::Port => {
-                let (protocol, low, high) = ports(text)?;
+                let (protocol, low, high) = ports::<A>(text)?;
                 bounded(u64::from(high.checked_sub(low)?) + 1, elements.len())?;
                 let each = elements.iter().flat_map(|&element| (low..=high).map(move |port| (element, port)));
                 each.map(|(element, port)| element.port(protocol, port)).collect()
@@ -159,14 +161,15 @@ fn addresses<A: Address>(text: &str) -> Option<(u128, u128)> {
     Some((net.address().to_number(), net.last().to_number()))
 }
 
-/// `[protocol:]port[-port]`, TCP if nothing is said, or `icmp:type/code`.
-fn ports(text: &str) -> Option<(u8, u16, u16)> {
+/// `[protocol:]port[-port]`, TCP if nothing is said, or `icmp:` with a type by name or `type/code`.
+fn ports<A: Address>(text: &str) -> Option<(u8, u16, u16)> {
     let (protocol, text) = match text.split_once(':') {
         Some((name, text)) => (names::protocol(name)?, text),
         None => (6, text),
     };
-    if let Some((message_type, code)) = text.split_once('/') {
-        let number = u16::from_be_bytes([message_type.parse().ok()?, code.parse().ok()?]);
+    if Protocol::from(protocol) == A::ICMP {
+        let Icmp { message_type, code } = names::icmp::<A>(text)?;
+        let number = u16::from_be_bytes([message_type?, code.unwrap_or(0)]);
         return Some((protocol, number, number));
     }
     let (low, high) = text.split_once('-').unwrap_or((text, text));
