@@ -1,11 +1,11 @@
 //! What makes no sense together, or where it stands, to iptables or the kernel.
 
 use super::error::Problem;
-use super::matches::{Addrtype, CtTest, Icmp, Match, Multiport, Side};
+use super::matches::{Addrtype, CtTest, Icmp, Match, Multiport, Ports, Side};
 use super::rule::Rule;
 use super::target::{Log, Reject, Target};
-use super::value::Not;
-use super::{Hook, Interface, TableName};
+use super::value::{Not, Span};
+use super::{AddressKind, Hook, Interface, TableName};
 use crate::nat::{Range, Which};
 use crate::tuple::{Address, DCCP, SCTP, UDP_LITE};
 
@@ -29,6 +29,13 @@ pub(super) fn rule<A: Address>(rule: &Rule<A>) -> Result<(), Problem> {
         if device.is == Interface::NOTHING {
             return sense("no interface can have that name: it has 1 to 15 bytes, without '/' and spaces");
         }
+    }
+    let is_nothing = |device: Not<Interface>| device.not && device.is.is_any();
+    if [header.input, header.output].into_iter().flatten().any(is_nothing) {
+        return sense("the opposite of every interface ('+') matches nothing");
+    }
+    if header.protocol.is_some_and(|protocol| protocol.is == 0) {
+        return sense("protocol 0 is every protocol: leave -p out");
     }
     if header.fragment.is_some() && !A::IS_V4 {
         return sense("-f is for IPv4 only: in IPv6 fragments have a header of their own");
@@ -102,10 +109,10 @@ fn check_match<A: Address>(criterion: &Match<A>, protocol: Option<Not<u8>>) -> R
         Some(_) | None => sense(format!("-m {} needs {name} before it", criterion.name())),
     };
     match criterion {
-        Match::Tcp(_) => needs(&[6], "-p tcp"),
-        Match::Udp(_) => needs(&[17], "-p udp"),
-        Match::Sctp(_) => needs(&[SCTP], "-p sctp"),
-        Match::Dccp(_) => needs(&[DCCP], "-p dccp"),
+        Match::Tcp(tcp) => needs(&[6], "-p tcp").and_then(|()| check_ports(&tcp.ports)),
+        Match::Udp(ports) => needs(&[17], "-p udp").and_then(|()| check_ports(ports)),
+        Match::Sctp(ports) => needs(&[SCTP], "-p sctp").and_then(|()| check_ports(ports)),
+        Match::Dccp(ports) => needs(&[DCCP], "-p dccp").and_then(|()| check_ports(ports)),
         Match::Icmp(Not { is: Icmp { message_type, code }, .. }) => {
             needs(&[A::ICMP.into()], if A::IS_V4 { "-p icmp" } else { "-p ipv6-icmp" })?;
             if message_type.is_none() && (code.is_some() || !A::IS_V4) {
@@ -125,9 +132,9 @@ fn check_match<A: Address>(criterion: &Match<A>, protocol: Option<Not<u8>>) -> R
             if conntrack.tests().is_empty() {
                 return sense("-m conntrack needs an option");
             }
-            let is_negated_tcp = |test: &CtTest<A>| matches!(test, CtTest::Protocol(Not { is: 0, .. }));
-            if conntrack.tests().iter().any(is_negated_tcp) {
-                return sense("--ctproto does not take 0: there is no flow of every protocol");
+            let is_prefix = |test: &CtTest<A>| test.network().is_none_or(|net| net.length().is_some());
+            if !conntrack.tests().iter().all(is_prefix) {
+                return sense("-m conntrack takes networks by ADDRESS/LENGTH: iptables-save loses every other mask");
             }
             Ok(())
         }
@@ -137,6 +144,14 @@ fn check_match<A: Address>(criterion: &Match<A>, protocol: Option<Not<u8>>) -> R
         Match::Helper(helper) if helper.is.len() > 29 => sense("a helper's name has at most 29 bytes"),
         Match::Addrtype(Addrtype { source: None, destination: None, .. }) => {
             sense("-m addrtype needs --src-type or --dst-type")
+        }
+        Match::Addrtype(Addrtype { source, destination, .. }) if !A::IS_V4 => {
+            let unknown = [AddressKind::Broadcast, AddressKind::Blackhole, AddressKind::Prohibit];
+            let asked = |kind| [source, destination].into_iter().flatten().any(|kinds| kinds.is.contains(kind));
+            if unknown.into_iter().any(asked) {
+                return sense("in IPv6 no address is of kind BROADCAST, BLACKHOLE or PROHIBIT to -m addrtype");
+            }
+            Ok(())
         }
         Match::State(_)
         | Match::Mark(_)
@@ -149,6 +164,15 @@ fn check_match<A: Address>(criterion: &Match<A>, protocol: Option<Not<u8>>) -> R
         | Match::Helper(_)
         | Match::Pkttype(_)
         | Match::Set(_) => Ok(()),
+    }
+}
+
+/// The opposite of every port is lost by iptables-save, and matches nothing.
+fn check_ports(ports: &Ports) -> Result<(), Problem> {
+    let is_nothing = |span: Not<Span<u16>>| span.not && span.is == (0..=u16::MAX).into();
+    match [ports.source, ports.destination].into_iter().flatten().any(is_nothing) {
+        true => sense("the opposite of every port matches nothing"),
+        false => Ok(()),
     }
 }
 
@@ -194,7 +218,7 @@ fn check_target<A: Address>(target: &Target<A>, protocol: Option<Not<u8>>) -> Re
 
 /// Ports need a protocol that has them.
 fn check_range<A: Address>(range: &Range<A>, name: &str, protocol: Option<u8>) -> Result<(), Problem> {
-    if range.ports.is_some() && !matches!(protocol, Some(6 | 17 | SCTP | DCCP | UDP_LITE | 1 | 58)) {
+    if range.ports.is_some() && !matches!(protocol, Some(6 | 17 | SCTP | DCCP | 1 | 58)) {
         return sense(format!("{name} with ports needs -p tcp, udp, sctp, dccp or icmp"));
     }
     if range.addresses.is_some_and(|(low, high)| high < low) || range.ports.is_some_and(|(low, high)| high < low) {

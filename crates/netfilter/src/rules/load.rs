@@ -17,25 +17,28 @@ use crate::tuple::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub table: TableName,
-    /// The chain, by number and name, and the rule, from 0 on, if it is about one.
-    pub chain: Option<(usize, String, Option<usize>)>,
+    /// The chain by name, and the rule, from 0 on, if it is about one.
+    pub chain: Option<(String, Option<usize>)>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, chain } = self;
         write!(f, "table {table}")?;
-        let Some((_, name, rule)) = chain else { return Ok(()) };
+        let Some((name, rule)) = chain else { return Ok(()) };
         write!(f, ", chain {name}")?;
         rule.map_or(Ok(()), |rule| write!(f, ", rule {}", rule + 1))
     }
 }
 
+/// Where what is wrong.
+pub(super) type Misfit = Box<(Place, Problem)>;
+
 /// The longest name of a chain, in bytes (`XT_EXTENSION_MAXNAMELEN` less its length and zero).
 const LONGEST_NAME: usize = 28;
 
 /// Resolves the names of `table` and checks its rules.
-pub(super) fn load<A: Address>(mut table: Table<A>, sets: &Sets<A>) -> Result<Loaded<A>, (Place, Problem)> {
+pub(super) fn load<A: Address>(mut table: Table<A>, sets: &Sets<A>) -> Result<Loaded<A>, Misfit> {
     complete(&mut table);
     let numbers = number(&table)?;
     let mut jumps = Vec::new();
@@ -43,7 +46,7 @@ pub(super) fn load<A: Address>(mut table: Table<A>, sets: &Sets<A>) -> Result<Lo
         let mut of_chain = Vec::new();
         for rule in 0..table.chains[at].rules.len() {
             let jump = resolve(&mut table, (at, rule), &numbers, sets)
-                .map_err(|problem| (place(&table, at, Some(rule)), problem))?;
+                .map_err(|problem| Box::new((place(&table, at, Some(rule)), problem)))?;
             of_chain.push(jump.unwrap_or(usize::MAX));
         }
         jumps.push(of_chain);
@@ -54,30 +57,33 @@ pub(super) fn load<A: Address>(mut table: Table<A>, sets: &Sets<A>) -> Result<Lo
     let (hooks, deepest) = reach(&table, &jumps, &order, &entries);
     for (at, chain) in table.chains.iter().enumerate() {
         for (rule, line) in chain.rules.iter().enumerate() {
-            check::place(line, table.name, hooks[at]).map_err(|problem| (place(&table, at, Some(rule)), problem))?;
+            let built_in = chain.policy.and_then(|_| Hook::named(&chain.name));
+            let devices = built_in.map_or(Ok(()), |hook| check::devices(line, hook));
+            devices
+                .and_then(|()| check::place(line, table.name, hooks[at]))
+                .map_err(|problem| Box::new((place(&table, at, Some(rule)), problem)))?;
         }
     }
     Ok(Loaded { table, entries, jumps, stack: Vec::with_capacity(deepest) })
 }
 
 fn place<A>(table: &Table<A>, chain: usize, rule: Option<usize>) -> Place {
-    Place { table: table.name, chain: Some((chain, table.chains[chain].name.clone(), rule)) }
+    Place { table: table.name, chain: Some((table.chains[chain].name.clone(), rule)) }
 }
 
 /// Puts the built-in chains first, and those that are missing there too.
 fn complete<A: Address>(table: &mut Table<A>) {
-    let users = core::mem::take(&mut table.chains);
-    *table = Table::new(table.name);
-    for chain in users {
-        match table.chains.iter_mut().find(|known| known.name == chain.name && known.rules.is_empty()) {
-            Some(known) => *known = chain,
-            None => table.chains.push(chain),
-        }
-    }
+    let built_in = Table::new(table.name).chains.into_iter().map(|empty| {
+        let given = table.chains.iter().position(|chain| chain.name == empty.name);
+        given.map_or(empty, |at| table.chains.remove(at))
+    });
+    let mut chains: Vec<_> = built_in.collect();
+    chains.append(&mut table.chains);
+    table.chains = chains;
 }
 
 /// The chains by name.
-fn number<A>(table: &Table<A>) -> Result<BTreeMap<String, usize>, (Place, Problem)> {
+fn number<A>(table: &Table<A>) -> Result<BTreeMap<String, usize>, Misfit> {
     let mut numbers = BTreeMap::new();
     for (at, Chain { name, policy, .. }) in table.chains.iter().enumerate() {
         let is_built_in = Hook::named(name).is_some_and(|hook| table.name.hooks().contains(&hook));
@@ -91,7 +97,7 @@ fn number<A>(table: &Table<A>) -> Result<BTreeMap<String, usize>, (Place, Proble
             check::chain_name(name, LONGEST_NAME).err()
         };
         if let Some(wrong) = wrong {
-            return Err((place(table, at, None), Problem::Sense(wrong)));
+            return Err(Box::new((place(table, at, None), Problem::Sense(wrong))));
         }
     }
     Ok(numbers)
@@ -126,7 +132,7 @@ fn resolve<A: Address>(
 }
 
 /// The chains, each before those that it jumps to. There is no recursion, for a chain of jumps may be long.
-fn order<A>(table: &Table<A>, jumps: &[Vec<usize>]) -> Result<Vec<usize>, (Place, Problem)> {
+fn order<A>(table: &Table<A>, jumps: &[Vec<usize>]) -> Result<Vec<usize>, Misfit> {
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
         Never,
@@ -154,7 +160,7 @@ fn order<A>(table: &Table<A>, jumps: &[Vec<usize>]) -> Result<Vec<usize>, (Place
                 None | Some(Visit::Done) => {}
                 Some(Visit::Now) => {
                     let problem = Problem::Loop(table.chains[to].name.clone());
-                    return Err((place(table, from.0, Some(from.1)), problem));
+                    return Err(Box::new((place(table, from.0, Some(from.1)), problem)));
                 }
                 Some(Visit::Never) => {
                     visits[to] = Visit::Now;

@@ -21,6 +21,7 @@ mod hook;
 mod load;
 mod matches;
 mod names;
+mod parse;
 mod print;
 mod rule;
 mod ruleset;
@@ -47,3 +48,6 @@ pub use target::{
     ConnmarkChange, Events, Log, LogDetails, MarkChange, Reject, Target, Template, Translation, Zone, ZoneId,
 };
 pub use value::{MarkTest, Masked, Not, Span};
+
+#[cfg(test)]
+mod tests;

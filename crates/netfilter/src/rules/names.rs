@@ -1,6 +1,7 @@
 //! Names of protocols, ports and ICMP types, as iptables takes and writes them.
 
 use core::fmt;
+use core::str::FromStr;
 
 use super::matches::Icmp;
 use crate::tuple::Address;
@@ -27,7 +28,12 @@ pub(super) fn protocol(name: &str) -> Option<u8> {
         other => other,
     };
     let named = PROTOCOLS.iter().find(|(_, known)| *known == alias).map(|&(number, _)| number);
-    named.or_else(|| name.parse().ok())
+    named.or_else(|| decimal(&name))
+}
+
+/// A number of digits alone.
+fn decimal<N: FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// The protocols that have names (IANA "Assigned Internet Protocol Numbers", as Debian's netbase spells them).
@@ -93,7 +99,7 @@ const PROTOCOLS: &[(u8, &str)] = &[
 /// The number of a port that is named or numbered.
 pub(super) fn port(name: &str) -> Option<u16> {
     let named = PORTS.iter().find(|(known, _)| *known == name).map(|&(_, port)| port);
-    named.or_else(|| name.parse().ok())
+    named.or_else(|| decimal(name))
 }
 
 /// The services that rules name most (IANA "Service Name and Transport Protocol Port Number Registry"). iptables-save writes
@@ -172,10 +178,10 @@ pub(super) fn icmp<A: Address>(text: &str) -> Option<Icmp> {
         return Some(Icmp { message_type: Some(message_type), code });
     }
     let (message_type, code) = match text.split_once('/') {
-        Some((message_type, code)) => (message_type, Some(code.parse().ok()?)),
+        Some((message_type, code)) => (message_type, Some(decimal(code)?)),
         None => (text, None),
     };
-    Some(Icmp { message_type: Some(message_type.parse().ok()?), code })
+    Some(Icmp { message_type: Some(decimal(message_type)?), code })
 }
 
 /// The names of ICMP types and codes that iptables knows.

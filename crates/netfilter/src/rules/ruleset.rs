@@ -15,7 +15,7 @@ pub struct Ruleset<A> {
     pub(super) hooks: [u8; 4],
     pub(super) sets: Sets<A>,
     /// The order in which the tables were given, which is that of printing.
-    order: Vec<TableName>,
+    pub(super) order: Vec<TableName>,
 }
 
 /// One table: chains by name.
@@ -116,7 +116,8 @@ impl<A: Address> Ruleset<A> {
     pub fn load(tables: Vec<Table<A>>, sets: Sets<A>) -> Result<Self, RulesError> {
         let mut ruleset = Self { sets, ..Self::new() };
         for table in tables {
-            ruleset.add(table).map_err(|(place, problem)| {
+            ruleset.add(table).map_err(|misfit| {
+                let (place, problem) = *misfit;
                 let problem = Problem::Sense(format!("{place}: {problem}"));
                 RulesError::from(problem)
             })?;
@@ -130,11 +131,11 @@ impl<A: Address> Ruleset<A> {
     }
 
     /// Adds a table.
-    pub(super) fn add(&mut self, table: Table<A>) -> Result<(), (load::Place, Problem)> {
+    pub(super) fn add(&mut self, table: Table<A>) -> Result<(), load::Misfit> {
         let name = table.name;
         if self.tables[name as usize].is_some() {
             let place = load::Place { table: name, chain: None };
-            return Err((place, Problem::Sense("the table is there twice".into())));
+            return Err(Box::new((place, Problem::Sense("the table is there twice".into()))));
         }
         let loaded = load::load(table, &self.sets)?;
         let has_chain = |hook: &Hook| loaded.entries[*hook as usize].is_some();

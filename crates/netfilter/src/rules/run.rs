@@ -72,7 +72,7 @@ impl<A: Address> Loaded<A> {
         loop {
             let line = Line { table: table.name, chain: "", rule };
             let Some(current) = table.chains[chain].rules.get_mut(rule) else {
-                let line = Line { chain: &table.chains[chain].name, ..line };
+                let line = Line { chain: &table.chains[chain].name, rule: rule + 1, ..line };
                 let Some(back) = stack.pop() else { break };
                 watch.note(Topic::Rule, || Trace { line, what: "return" });
                 (chain, rule) = back;

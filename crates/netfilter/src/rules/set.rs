@@ -101,6 +101,8 @@ pub enum Part {
 pub struct Set<A> {
     name: String,
     parts: Vec<Part>,
+    /// It is of the other address family, and so contains nothing.
+    is_foreign: bool,
     /// Each element, and whether it is an exception (`nomatch`).
     elements: BTreeMap<Element<A>, bool>,
     /// The lengths of prefixes that elements have, longest first, with how many have them.
@@ -143,7 +145,23 @@ fn cut<A: Address>(address: A, length: u8) -> (A, u8) {
 impl<A: Address> Set<A> {
     /// An empty set whose elements have these parts.
     pub fn new(name: impl Into<String>, parts: impl Into<Vec<Part>>) -> Self {
-        Self { name: name.into(), parts: parts.into(), elements: BTreeMap::new(), lengths: BTreeMap::new() }
+        Self {
+            name: name.into(),
+            parts: parts.into(),
+            is_foreign: false,
+            elements: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+        }
+    }
+
+    /// The same set, of the other family or not.
+    pub(super) fn of_other_family(self, is_foreign: bool) -> Self {
+        Self { is_foreign, ..self }
+    }
+
+    /// Whether it is of the other family.
+    pub(super) const fn is_of_other_family(&self) -> bool {
+        self.is_foreign
     }
 
     /// Adds an element, or makes it an exception, or an ordinary one again.

@@ -164,6 +164,25 @@ impl<A: Address> CtTest<A> {
         }
     }
 
+    /// The addresses that it asks for.
+    pub(in crate::rules) const fn network(&self) -> Option<&Masked<A>> {
+        match self {
+            Self::OriginalSource(net)
+            | Self::OriginalDestination(net)
+            | Self::ReplySource(net)
+            | Self::ReplyDestination(net) => Some(&net.is),
+            Self::State(_)
+            | Self::Protocol(_)
+            | Self::OriginalSourcePort(_)
+            | Self::OriginalDestinationPort(_)
+            | Self::ReplySourcePort(_)
+            | Self::ReplyDestinationPort(_)
+            | Self::Status(_)
+            | Self::Expire(_)
+            | Self::Direction(_) => None,
+        }
+    }
+
     /// What a flow answers; states were asked before.
     fn test(&self, flow: &Flow<'_, A>) -> bool {
         let Flow { original, reply, .. } = flow;

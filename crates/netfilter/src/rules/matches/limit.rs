@@ -10,8 +10,6 @@ const HZ: u64 = 250;
 const SCALE: u32 = 10_000;
 /// Credits that a tick gives: the highest power of two that a day's ticks do not carry past 32 bits.
 const CREDITS_PER_TICK: u64 = (u32::MAX as u64 / (HZ * 60 * 60 * 24) + 1).next_power_of_two() / 2;
-/// The burst that is not written (`XT_LIMIT_BURST`).
-const BURST: u32 = 5;
 
 /// Matches so often at most: `burst` times at once, then at a rate.
 #[derive(Clone, Debug)]
@@ -34,26 +32,23 @@ struct Bucket {
 const UNITS: [(&str, u32); 4] = [("day", 24 * 60 * 60), ("hour", 60 * 60), ("min", 60), ("sec", 1)];
 
 impl Limit {
-    /// 3 per hour, 5 at once: what `-m limit` means without options.
-    pub const DEFAULT: Self = Self { interval: SCALE * 60 * 60 / 3, burst: BURST, bucket: None };
+    /// The burst that is not written (`XT_LIMIT_BURST`).
+    pub const BURST: u32 = 5;
+    /// The rate if none is given.
+    pub const RATE: &str = "3/hour";
 
-    /// What `--limit` takes, such as `3/min` or `100/second`; at once as many as by default. Nothing if it is no rate, or
-    /// above 10,000 per second.
-    pub fn rate(text: &str) -> Option<Self> {
-        let (number, unit) = text.split_once('/').unwrap_or((text, "second"));
+    /// What `--limit` takes, such as `3/min` or `100/second`, and how many at once. Nothing if the first is no rate or above
+    /// 10,000 per second, if the second is not from 1 to 10,000, or if both together overflow the kernel's arithmetic, so
+    /// that it refuses them.
+    pub fn new(rate: &str, burst: u32) -> Option<Self> {
+        let (number, unit) = rate.split_once('/').unwrap_or((rate, "second"));
         let number: u32 = number.parse().ok().filter(|&number| number != 0)?;
         let unit = unit.to_ascii_lowercase();
         let names = [("second", 1), ("minute", 60), ("hour", 60 * 60), ("day", 24 * 60 * 60)];
         let (_, seconds) = names.into_iter().find(|(name, _)| !unit.is_empty() && name.starts_with(&unit))?;
-        let interval = SCALE * seconds / number;
-        (interval != 0).then_some(Self { interval, ..Self::DEFAULT })?.burst(BURST)
-    }
-
-    /// With another burst; nothing if it is zero, or if the kernel's arithmetic overflows and so refuses it.
-    #[must_use]
-    pub fn burst(self, burst: u32) -> Option<Self> {
-        let limit = Self { burst, ..self };
-        (burst != 0 && limit.full() >= credits(limit.interval)).then_some(limit)
+        let limit = Self { interval: SCALE * seconds / number, burst, bucket: None };
+        let fits = limit.interval != 0 && (1..=10_000).contains(&burst) && limit.full() >= credits(limit.interval);
+        fits.then_some(limit)
     }
 
     /// The credits of the whole burst, in 32 bits as in the kernel.
@@ -107,6 +102,6 @@ impl fmt::Display for Limit {
         };
         let (name, seconds) = UNITS[UNITS.iter().skip(1).position(too_small).unwrap_or(UNITS.len() - 1)];
         write!(f, "--limit {}/{name}", seconds * SCALE / interval)?;
-        if self.burst == BURST { Ok(()) } else { write!(f, " --limit-burst {}", self.burst) }
+        if self.burst == Self::BURST { Ok(()) } else { write!(f, " --limit-burst {}", self.burst) }
     }
 }

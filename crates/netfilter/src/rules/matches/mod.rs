@@ -156,6 +156,3 @@ impl Answer {
         if yes { Self::Yes } else { Self::No }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,3 @@
+//! The engine held to the programs and the kernel that it is like.
+
+mod iptables;
