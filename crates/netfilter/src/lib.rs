@@ -8,10 +8,12 @@
 //! | [`tuple`], [`status`] | what names a flow, and what is known of it |
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
+//! | [`ports`] | which ports of an external address are free, and which one is given out next |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
 pub mod nat;
+pub mod ports;
 pub mod seqadj;
 pub mod settings;
 pub mod status;
