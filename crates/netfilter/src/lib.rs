@@ -9,9 +9,11 @@
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
 //! | [`ports`] | which ports of an external address are free, and which one is given out next |
+//! | [`behaviour`] | NATs of other kinds than Linux: a behaviour as plain data, and the machine that has it |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
+pub mod behaviour;
 pub mod nat;
 pub mod ports;
 pub mod seqadj;

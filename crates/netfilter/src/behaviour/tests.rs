@@ -1,0 +1,5 @@
+//! NATs, seen from the hosts on both sides.
+
+mod world;
+
+mod types;
