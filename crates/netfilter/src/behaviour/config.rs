@@ -108,9 +108,11 @@ pub struct Timers {
     pub udp_stream: Duration,
     /// TCP, while a connection is open.
     pub tcp_established: Duration,
-    /// TCP, while a connection opens and after both sides have closed it.
-    pub tcp_transitory: Duration,
-    /// TCP, after a reset. Not the transitory time, as many devices forget a reset connection at once.
+    /// TCP, while a connection opens (RFC 7857 §2.1 wants it apart from closing).
+    pub tcp_opening: Duration,
+    /// TCP, after both sides have closed it.
+    pub tcp_closing: Duration,
+    /// TCP, after a reset. Apart from closing, as many devices forget a reset connection at once.
     pub tcp_reset: Duration,
     /// ICMP queries.
     pub icmp: Duration,

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use pinhole_wire::ipv4;
+
 use super::machine::Side;
 
 /// Packets whose fragments are followed at the same time.
@@ -112,4 +114,24 @@ impl<A: Copy + Ord> Fragments<A> {
             self.early -= waiting.len();
         }
     }
+}
+
+/// An IPv4 packet in fragments of at most `mtu` bytes, in order (RFC 791 §3.2). Those of a fragment are fragments of what it
+/// is one of. Options go with all of them. None if `mtu` has no room for anything.
+pub(super) fn split(packet: &[u8], mtu: usize) -> Option<Vec<Vec<u8>>> {
+    let whole = ipv4::Packet::new_checked(packet).ok()?;
+    let room = mtu.checked_sub(whole.header_len()).map(|room| room / 8 * 8).filter(|&room| room > 0)?;
+    let (start, more) = (whole.fragment_offset(), whole.more_fragments());
+    let pieces = whole.payload().chunks(room);
+    let last = pieces.len() - 1;
+    let piece = |(n, piece): (usize, &[u8])| {
+        let mut bytes = [whole.header(), piece].concat();
+        let length = (bytes.len() as u16).to_be_bytes();
+        bytes[2..4].copy_from_slice(&length);
+        let mut fragment = ipv4::Packet::new_checked(bytes).ok()?;
+        fragment.set_fragment(start + n * room, more || n < last);
+        fragment.fill_checksum();
+        Some(fragment.into_inner())
+    };
+    pieces.enumerate().map(piece).collect()
 }

@@ -86,6 +86,8 @@ const MOST_SESSIONS: u32 = 1 << 30;
 pub struct Nat<A> {
     behaviour: Behaviour,
     inside_address: A,
+    /// Of the link to the outside, in bytes.
+    mtu: Option<u16>,
     exempt: Vec<Exempt>,
     pub(super) flows: Flows<A>,
     pub(super) pool: Pool<A>,
@@ -109,6 +111,7 @@ impl<A: Address> Nat<A> {
         Self {
             behaviour,
             inside_address,
+            mtu: None,
             exempt: Vec::new(),
             flows: Flows::new(pool.len(), secret),
             pool,
@@ -129,11 +132,19 @@ impl<A: Address> Nat<A> {
         self
     }
 
+    /// Sends nothing longer than `mtu` bytes to the outside: what may not be fragmented is answered, the rest is fragmented
+    /// (RFC 4787 REQ-13). For a NAT whose router does not do that already.
+    #[must_use]
+    pub const fn with_mtu(mut self, mtu: u16) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
     /// Takes a packet that came from `side`, and rewrites it if it goes on. The buffer may be longer than the packet.
     pub fn process(&mut self, now: Instant, side: Side, packet: &mut [u8]) -> Verdict {
         self.advance(now);
         let verdict = match side {
-            Side::Inside => self.leave(packet),
+            Side::Inside => self.leave(packet).and_then(|verdict| self.fit(verdict, packet)),
             Side::Outside => self.arrive(packet),
         };
         match &verdict {
@@ -260,6 +271,10 @@ impl<A: Address> Nat<A> {
         if self.is_exempt(&parsed, parsed.dst) {
             return Ok(Verdict::Forward(Side::Outside));
         }
+        let too_big = self.mtu.is_some_and(|mtu| parsed.end > mtu.into());
+        if too_big && self.pool.external(parsed.dst.address).is_none() && !may_fragment(packet) {
+            return Err(Reason::TooBig);
+        }
         let key = self.fragment_key(Side::Inside, &parsed);
         match parsed.kind {
             Kind::LaterFragment => return self.later_fragment(parsed, key, packet),
@@ -288,6 +303,21 @@ impl<A: Address> Nat<A> {
         parsed.rewrite(packet, End::Destination, target);
         self.first_fragment(key, &parsed, Side::Inside);
         Ok(Verdict::Forward(Side::Inside))
+    }
+
+    /// Lets a packet that is too long for the outside go there in fragments.
+    fn fit(&mut self, verdict: Verdict, packet: &[u8]) -> Result<Verdict, Reason> {
+        let Some(mtu) = self.mtu.map(usize::from) else { return Ok(verdict) };
+        if verdict != Verdict::Forward(Side::Outside) || packet.len() <= mtu {
+            return Ok(verdict);
+        }
+        let Ok(ip) = ip::Packet::new_checked(packet) else { return Ok(verdict) };
+        if ip.total_len() <= mtu {
+            return Ok(verdict);
+        }
+        let fragments = super::fragments::split(packet, mtu).ok_or(Reason::TooBig)?;
+        self.output.extend(fragments.into_iter().map(|fragment| (Side::Outside, fragment)));
+        Ok(Verdict::Kept)
     }
 
     /// A packet from outside.
@@ -575,7 +605,11 @@ impl<A: Address> Nat<A> {
                 (self.lifetime(Proto::Tcp, flags, next), true)
             }
         };
-        let new = self.tick_after(life);
+        let mut new = self.tick_after(life);
+        if from == Side::Inside && parsed.flags().contains(wire_tcp::Flags::RST) {
+            // It may answer what came uninvited, which shall not keep a mapping (RFC 7857 §7.1).
+            new = new.min(ends);
+        }
         if refreshes && new != ends {
             self.flows.set_end(id, new);
         }
@@ -589,7 +623,8 @@ impl<A: Address> Nat<A> {
             Proto::Udp => timers.udp,
             Proto::Icmp => timers.icmp,
             Proto::Tcp => match state.phase() {
-                Phase::Transitory => timers.tcp_transitory,
+                Phase::Opening => timers.tcp_opening,
+                Phase::Closing => timers.tcp_closing,
                 Phase::Established => timers.tcp_established,
                 Phase::Reset => timers.tcp_reset,
             },
@@ -661,15 +696,24 @@ impl<A: Address> Nat<A> {
             return Err(Reason::UnwantedError);
         }
         let quote = icmp_error::read(&parsed, packet)?;
-        let session = self.flows.session_of(quote.proto, quote.dst, quote.src).ok_or(Reason::UnrelatedError)?;
-        let mapping = *self.flows.mapping(self.flows.session(session).mapping);
-        let external = self.external_of(&mapping);
+        let session = self.flows.session_of(quote.proto, quote.dst, quote.src);
+        let mapping = match session {
+            Some(session) => self.flows.session(session).mapping,
+            // A packet that was let in without one.
+            None => {
+                let mapping = self.flows.mapping_of(quote.proto, quote.dst, Self::nobody());
+                let external = |mapping: u32| self.external_of(self.flows.mapping(mapping));
+                let open = |&mapping: &u32| self.receiver(quote.proto, external(mapping), quote.src).is_ok();
+                mapping.filter(open).ok_or(Reason::UnrelatedError)?
+            }
+        };
+        let external = self.external_of(self.flows.mapping(mapping));
         icmp_error::rewrite(&mut parsed, packet, quote, End::Destination, external);
         if self.pool.external(parsed.dst.address).is_some() {
             // About a packet that came by hairpinning (RFC 5508 REQ-7).
             return self.error_arrives(parsed, packet);
         }
-        self.after_error(session);
+        session.into_iter().for_each(|session| self.after_error(session));
         Ok(Verdict::Forward(Side::Outside))
     }
 
@@ -702,6 +746,10 @@ impl<A: Address> Nat<A> {
     fn refuse(&mut self, side: Side, reason: Reason, packet: &[u8]) -> Verdict {
         let answer = match side {
             Side::Inside if reason.is_refusal() => self.refusal(packet),
+            Side::Inside if reason == Reason::TooBig => {
+                let mtu = self.mtu.unwrap_or(u16::MAX);
+                error(packet, Trouble::TooBig { mtu }, self.inside_address.into())
+            }
             Side::Inside | Side::Outside if matches!(reason, Reason::NoMapping | Reason::Filtered) => {
                 self.reset(packet)
             }
@@ -827,6 +875,11 @@ impl<A: Address> Nat<A> {
 fn follow<A: Address>(parsed: &mut Parsed<A>, packet: &mut [u8], way: Way<A>) {
     parsed.rewrite(packet, End::Source, Endpoint { address: way.src, port: 0 });
     parsed.rewrite(packet, End::Destination, Endpoint { address: way.dst, port: 0 });
+}
+
+/// Whether a router may fragment it, which it never may in IPv6.
+fn may_fragment(packet: &[u8]) -> bool {
+    pinhole_wire::ipv4::Packet::new_checked(packet).is_ok_and(|ip| !ip.dont_fragment())
 }
 
 /// An ICMP error about `packet`, if it may be answered by one.

@@ -136,6 +136,12 @@ impl<A: Address> Pool<A> {
         ports.map_or(65_536, |ports| ports.free())
     }
 
+    /// How many subscribers have something.
+    #[cfg(test)]
+    pub(super) fn subscribers(&self) -> u32 {
+        self.subscribers.len()
+    }
+
     pub(super) fn subscriber(&self, id: u32) -> &Subscriber<A> {
         self.subscribers.get(id)
     }

@@ -18,9 +18,10 @@ const RFC_TIMERS: Timers = Timers {
     udp: Duration::from_secs(300),               // RFC 4787 REQ-5 c
     udp_stream: Duration::from_secs(300),        // the same
     tcp_established: Duration::from_secs(7_440), // RFC 5382 REQ-5: 2 h 4 min
-    tcp_transitory: Duration::from_secs(240),    // the same: 4 min
-    tcp_reset: Duration::from_secs(240),         // RFC 7857 §2.2
-    icmp: Duration::from_secs(60),               // RFC 5508 REQ-2
+    tcp_opening: Duration::from_secs(240),       // the same: 4 min
+    tcp_closing: Duration::from_secs(240),
+    tcp_reset: Duration::from_secs(240), // RFC 7857 §2.2
+    icmp: Duration::from_secs(60),       // RFC 5508 REQ-2
 };
 
 /// The defaults of Linux's connection tracking (`nf_conntrack_proto_*.c`).
@@ -28,7 +29,8 @@ const LINUX_TIMERS: Timers = Timers {
     udp: Duration::from_secs(30),
     udp_stream: Duration::from_secs(120),
     tcp_established: Duration::from_secs(432_000),
-    tcp_transitory: Duration::from_secs(120),
+    tcp_opening: Duration::from_secs(120),
+    tcp_closing: Duration::from_secs(120),
     tcp_reset: Duration::from_secs(10),
     icmp: Duration::from_secs(30),
 };
@@ -110,7 +112,8 @@ impl Behaviour {
                 udp: Duration::from_secs(60),
                 udp_stream: Duration::from_secs(180),
                 tcp_established: Duration::from_secs(7_440),
-                tcp_transitory: Duration::from_secs(120),
+                tcp_opening: Duration::from_secs(120),
+                tcp_closing: Duration::from_secs(120),
                 tcp_reset: Duration::from_secs(10),
                 icmp: Duration::from_secs(30),
             },
@@ -187,7 +190,8 @@ impl Behaviour {
                 udp: Duration::from_secs(30),
                 udp_stream: Duration::from_secs(60),
                 tcp_established: Duration::from_secs(1_800),
-                tcp_transitory: Duration::from_secs(60),
+                tcp_opening: Duration::from_secs(60),
+                tcp_closing: Duration::from_secs(60),
                 tcp_reset: Duration::from_secs(5),
                 icmp: Duration::from_secs(30),
             },
@@ -216,7 +220,8 @@ impl Behaviour {
                 udp: Duration::from_secs(120),
                 udp_stream: Duration::from_secs(120),
                 tcp_established: Duration::from_secs(350),
-                tcp_transitory: Duration::from_secs(60),
+                tcp_opening: Duration::from_secs(60),
+                tcp_closing: Duration::from_secs(60),
                 tcp_reset: Duration::from_secs(10),
                 icmp: Duration::from_secs(60),
             },
@@ -243,7 +248,8 @@ impl Behaviour {
                 udp: Duration::from_secs(120),
                 udp_stream: Duration::from_secs(120),
                 tcp_established: Duration::from_secs(3_600),
-                tcp_transitory: Duration::from_secs(30),
+                tcp_opening: Duration::from_secs(30),
+                tcp_closing: Duration::from_secs(30),
                 tcp_reset: SECOND,
                 icmp: Duration::from_secs(10),
             },

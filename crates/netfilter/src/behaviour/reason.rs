@@ -43,13 +43,15 @@ pub enum Reason {
     UnrelatedError,
     /// An ICMP error, which are not wanted.
     UnwantedError,
+    /// It is longer than the next link's MTU, and may not be fragmented.
+    TooBig,
     /// A later fragment, when too many wait for their first one already.
     TooManyFragments,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Family,
         Self::Protocol,
@@ -69,6 +71,7 @@ impl Reason {
         Self::Checksum,
         Self::UnrelatedError,
         Self::UnwantedError,
+        Self::TooBig,
         Self::TooManyFragments,
     ];
 
@@ -94,6 +97,7 @@ impl Reason {
             | Self::Checksum
             | Self::UnrelatedError
             | Self::UnwantedError
+            | Self::TooBig
             | Self::TooManyFragments => false,
         }
     }
@@ -121,6 +125,7 @@ impl fmt::Display for Reason {
             Self::Checksum => "the ICMP error has a wrong checksum",
             Self::UnrelatedError => "the ICMP error is about no known session",
             Self::UnwantedError => "ICMP errors are not wanted",
+            Self::TooBig => "the packet is longer than the MTU and may not be fragmented",
             Self::TooManyFragments => "too many fragments wait for their first one already",
         })
     }

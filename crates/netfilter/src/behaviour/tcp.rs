@@ -16,10 +16,12 @@ pub(super) struct State(u8);
 /// How long a connection lives without packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It opens, or both sides have closed it.
-    Transitory,
+    /// It opens.
+    Opening,
     /// It is open, or closed by one side only.
     Established,
+    /// Both sides have closed it.
+    Closing,
     /// It was reset.
     Reset,
 }
@@ -67,10 +69,12 @@ impl State {
     pub(super) fn phase(self) -> Phase {
         if self.0 & RESET != 0 {
             Phase::Reset
-        } else if self.has((SYN | ACK) * BOTH) && !self.has(FIN * BOTH) {
+        } else if self.has(FIN * BOTH) {
+            Phase::Closing
+        } else if self.has((SYN | ACK) * BOTH) {
             Phase::Established
         } else {
-            Phase::Transitory
+            Phase::Opening
         }
     }
 
@@ -102,26 +106,26 @@ mod tests {
 
     #[test]
     fn a_connection_is_open_once_both_sides_have_acknowledged_a_syn_in_any_order() {
-        use Phase::{Established, Transitory};
-        assert_eq!(phases(">S <S. >."), [Transitory, Transitory, Established]);
-        assert_eq!(phases("<S >S. <."), [Transitory, Transitory, Established]);
-        assert_eq!(phases(">S <S >S. <S."), [Transitory, Transitory, Transitory, Established]);
-        assert_eq!(phases(">S <S >S. <."), [Transitory, Transitory, Transitory, Established]);
-        assert_eq!(phases(">S >. >P."), [Transitory; 3], "nobody answers");
+        use Phase::{Established, Opening};
+        assert_eq!(phases(">S <S. >."), [Opening, Opening, Established]);
+        assert_eq!(phases("<S >S. <."), [Opening, Opening, Established]);
+        assert_eq!(phases(">S <S >S. <S."), [Opening, Opening, Opening, Established]);
+        assert_eq!(phases(">S <S >S. <."), [Opening, Opening, Opening, Established]);
+        assert_eq!(phases(">S >. >P."), [Opening; 3], "nobody answers");
     }
 
     #[test]
     fn a_connection_is_over_when_both_sides_have_closed_it() {
-        use Phase::{Established, Transitory};
-        assert_eq!(phases(">S <S. >. >F. <."), [Transitory, Transitory, Established, Established, Established]);
-        assert_eq!(phases(">S <S. >. >F. <F. >.")[3..], [Established, Transitory, Transitory]);
-        assert_eq!(phases(">S <S. >. >F. <F. >S <S. >.")[5..], [Transitory, Transitory, Established], "used again");
+        use Phase::{Closing, Established, Opening};
+        assert_eq!(phases(">S <S. >. >F. <."), [Opening, Opening, Established, Established, Established]);
+        assert_eq!(phases(">S <S. >. >F. <F. >.")[3..], [Established, Closing, Closing]);
+        assert_eq!(phases(">S <S. >. >F. <F. >S <S. >.")[5..], [Opening, Opening, Established], "used again");
     }
 
     #[test]
     fn a_reset_connection_lives_on_if_somebody_goes_on_talking() {
-        use Phase::{Established, Reset, Transitory};
+        use Phase::{Established, Opening, Reset};
         assert_eq!(phases(">S <S. >. <R >P.")[2..], [Established, Reset, Established]);
-        assert_eq!(phases(">S <S. >. <R >S")[3..], [Reset, Transitory]);
+        assert_eq!(phases(">S <S. >. <R >S")[3..], [Reset, Opening]);
     }
 }

@@ -2,4 +2,11 @@
 
 mod world;
 
+mod allocation;
+mod chaos;
+mod devices;
+mod fragments;
+mod icmp;
+mod rfc4787;
+mod tcp;
 mod types;

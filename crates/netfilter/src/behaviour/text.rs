@@ -71,7 +71,8 @@ fn set(behaviour: &mut Behaviour, word: &str) -> Result<(), String> {
         "udp-timeout" => timers.udp = seconds(value)?,
         "udp-stream" => timers.udp_stream = seconds(value)?,
         "tcp-established" => timers.tcp_established = seconds(value)?,
-        "tcp-transitory" => timers.tcp_transitory = seconds(value)?,
+        "tcp-opening" => timers.tcp_opening = seconds(value)?,
+        "tcp-closing" => timers.tcp_closing = seconds(value)?,
         "tcp-reset" => timers.tcp_reset = seconds(value)?,
         "icmp-timeout" => timers.icmp = seconds(value)?,
         "refresh" => behaviour.refresh = one_of(value, &REFRESH)?,
@@ -91,7 +92,7 @@ fn set(behaviour: &mut Behaviour, word: &str) -> Result<(), String> {
 }
 
 /// All keys, in the order in which they are written.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 30] = [
     "udp",
     "tcp",
     "icmp",
@@ -107,7 +108,8 @@ const KEYS: [&str; 29] = [
     "udp-timeout",
     "udp-stream",
     "tcp-established",
-    "tcp-transitory",
+    "tcp-opening",
+    "tcp-closing",
     "tcp-reset",
     "icmp-timeout",
     "refresh",
@@ -165,7 +167,8 @@ fn write_value(behaviour: &Behaviour, key: &str, f: &mut fmt::Formatter<'_>) -> 
         "udp-timeout" => write!(f, "{}", timers.udp.as_secs_f64()),
         "udp-stream" => write!(f, "{}", timers.udp_stream.as_secs_f64()),
         "tcp-established" => write!(f, "{}", timers.tcp_established.as_secs_f64()),
-        "tcp-transitory" => write!(f, "{}", timers.tcp_transitory.as_secs_f64()),
+        "tcp-opening" => write!(f, "{}", timers.tcp_opening.as_secs_f64()),
+        "tcp-closing" => write!(f, "{}", timers.tcp_closing.as_secs_f64()),
         "tcp-reset" => write!(f, "{}", timers.tcp_reset.as_secs_f64()),
         "icmp-timeout" => write!(f, "{}", timers.icmp.as_secs_f64()),
         "refresh" => f.write_str(word_of(behaviour.refresh, &REFRESH)),
