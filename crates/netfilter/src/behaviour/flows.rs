@@ -36,15 +36,22 @@ impl<A: Address> Mapping<A> {
     }
 }
 
-/// What one remote endpoint has to do with a mapping.
+/// What one remote endpoint has to do with a mapping. It has the mapping's endpoints too, so that a packet from inside needs
+/// no more than one line of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session<A> {
     remote: A,
+    inside: A,
     pub(super) mapping: u32,
     link: Link,
     /// The tick at which it ends; of a permission, how many sessions it stands for.
     pub(super) ends: u32,
     remote_port: u16,
+    inside_port: u16,
+    /// The number of the mapping's external address.
+    pub(super) external: u16,
+    pub(super) external_port: u16,
+    proto: Proto,
     pub(super) tcp: tcp::State,
     pub(super) flags: Flags,
 }
@@ -52,6 +59,10 @@ pub(super) struct Session<A> {
 impl<A: Address> Session<A> {
     pub(super) const fn remote(&self) -> Endpoint<A> {
         Endpoint { address: self.remote, port: self.remote_port }
+    }
+
+    const fn inside(&self) -> Endpoint<A> {
+        Endpoint { address: self.inside, port: self.inside_port }
     }
 }
 
@@ -150,11 +161,10 @@ impl<A: Address> Flows<A> {
     pub(super) fn session_of(&self, proto: Proto, inside: Endpoint<A>, remote: Endpoint<A>) -> Option<u32> {
         self.by_ends.find(self.hash(proto, inside, remote), |id| {
             let session = self.sessions.get(id);
-            let mapping = self.mappings.get(session.mapping);
             session.remote() == remote
+                && session.inside() == inside
+                && session.proto == proto
                 && session.flags.0 & (Flags::PERMISSION.0 | Flags::PINNED.0) == 0
-                && mapping.proto == proto
-                && mapping.inside() == inside
         })
     }
 
@@ -232,32 +242,35 @@ impl<A: Address> Flows<A> {
 
     /// Makes a session that ends at the tick `ends`. A permission is never due.
     pub(super) fn add_session(&mut self, mapping: u32, remote: Endpoint<A>, flags: Flags, ends: u32) -> u32 {
+        let owner = self.mappings.get_mut(mapping);
+        owner.sessions += u32::from(!flags.contains(Flags::PERMISSION));
+        let Mapping { external, external_port, proto, .. } = *owner;
+        let inside = owner.inside();
         let id = self.sessions.insert(Session {
             remote: remote.address,
             remote_port: remote.port,
+            inside: inside.address,
+            inside_port: inside.port,
+            external,
+            external_port,
+            proto,
             mapping,
             link: Link::UNLINKED,
             ends,
             tcp: tcp::State::default(),
             flags,
         });
-        let owner = self.mappings.get_mut(mapping);
         if !flags.contains(Flags::PERMISSION) {
-            owner.sessions += 1;
             self.wheel.put(&mut self.sessions, id);
         }
-        let owner = self.mappings.get(mapping);
-        let hash = self.hash(owner.proto, owner.inside(), remote);
-        self.by_ends.insert(hash, id);
+        self.by_ends.insert(self.hash(proto, inside, remote), id);
         id
     }
 
     /// Ends a session. Its mapping may have none left then.
     pub(super) fn remove_session(&mut self, id: u32) {
         let session = *self.sessions.get(id);
-        let owner = self.mappings.get(session.mapping);
-        let hash = self.hash(owner.proto, owner.inside(), session.remote());
-        self.by_ends.remove(hash, id);
+        self.by_ends.remove(self.hash(session.proto, session.inside(), session.remote()), id);
         if !session.flags.contains(Flags::PERMISSION) {
             self.mappings.get_mut(session.mapping).sessions -= 1;
             self.wheel.take(&mut self.sessions, id);

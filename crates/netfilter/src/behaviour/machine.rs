@@ -282,8 +282,8 @@ impl<A: Address> Nat<A> {
             Kind::Transport(_) => {}
         }
         let session = self.outbound(&parsed)?;
-        let mapping = *self.flows.mapping(self.flows.session(session).mapping);
-        let (inside, external) = (parsed.src, self.external_of(&mapping));
+        let &super::flows::Session { external, external_port: port, .. } = self.flows.session(session);
+        let (inside, external) = (parsed.src, Endpoint { address: self.pool.address(external), port });
         if self.pool.external(parsed.dst.address).is_none() {
             parsed.rewrite(packet, End::Source, external);
             self.first_fragment(key, &parsed, Side::Outside);
