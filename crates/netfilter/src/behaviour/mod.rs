@@ -12,6 +12,7 @@
 //! Deliberately not here: routes, interfaces, time to live and MTU, which are a router's; and every application's protocol
 //! (RFC 4787 REQ-10).
 
+mod binding;
 mod config;
 mod flows;
 mod fragments;

@@ -166,8 +166,8 @@ fn random_operations_keep_what_must_always_hold() {
             chaos.now += Duration::from_secs(10_000_000);
             chaos.nat.handle_timeout(chaos.now);
             assert!(chaos.nat.list().is_empty() && chaos.nat.mappings() == 0, "{text} {seed}");
-            assert_eq!(chaos.nat.flows.sessions(), 0, "{text} {seed}: permissions too");
-            assert_eq!(chaos.nat.pool.subscribers(), 0, "{text} {seed}");
+            assert_eq!(chaos.nat.bindings.flows.sessions(), 0, "{text} {seed}: permissions too");
+            assert_eq!(chaos.nat.bindings.pool.subscribers(), 0, "{text} {seed}");
             chaos.nat.handle_timeout(chaos.now + Duration::from_secs(1));
             assert_eq!(chaos.nat.poll_timeout(), None, "{text} {seed}: nothing is left to do");
         }

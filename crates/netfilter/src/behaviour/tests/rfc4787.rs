@@ -223,3 +223,39 @@ fn every_deadline_is_announced_and_the_same_seed_gives_the_same_run() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn no_payload_is_touched() {
+    // REQ-10, and RFC 5382 REQ-6: addresses in a text are not the NAT's business, on the ports of their protocols neither.
+    let texts =
+        ["INVITE sip:b@203.0.113.9 SIP/2.0\r\nContact: <sip:192.168.1.2:5060>\r\n", "PORT 192,168,1,2,19,136\r\n"];
+    for (text, port) in texts.into_iter().zip([5_060, 21]) {
+        let mut world = World::of("rfc4787");
+        let (src, dst) = (socket(HOST), std::net::SocketAddr::new(socket(PEER).ip(), port));
+        let mut out = vec![0; 200];
+        let len = pinhole_wire::build::udp(src, dst, 64, text.as_bytes(), &mut out).expect("a packet");
+        out.truncate(len);
+        assert_eq!(&world.send(Side::Inside, out).packet()[28..], text.as_bytes());
+        let mut out = vec![0; 200];
+        let segment = pinhole_wire::build::Segment { flags: pinhole_wire::tcp::Flags::SYN, ..Default::default() };
+        let len = pinhole_wire::build::tcp(src, dst, 64, segment, text.as_bytes(), &mut out).expect("a packet");
+        out.truncate(len);
+        assert_eq!(&world.send(Side::Inside, out).packet()[40..], text.as_bytes());
+    }
+}
+
+#[test]
+fn no_udp_checksum_stays_none_and_none_becomes_none() {
+    let mut world = World::of("rfc4787");
+    let mut packet = udp(HOST, PEER);
+    packet[26..28].fill(0);
+    assert_eq!(world.send(Side::Inside, packet).packet()[26..28], [0, 0], "RFC 768: there is none");
+    // With every sum there is, the translated one among them that computes to zero.
+    for word in 0..=u16::MAX {
+        let mut out = [0; 40];
+        let len =
+            pinhole_wire::build::udp(socket(HOST), socket(PEER), 64, &word.to_be_bytes(), &mut out).expect("it fits");
+        let translated = world.send(Side::Inside, out[..len].to_vec());
+        assert_ne!(translated.packet()[26..28], [0, 0], "{word}");
+    }
+}
