@@ -118,6 +118,18 @@ fn a_session_lives_as_long_as_its_phase_wants() {
 }
 
 #[test]
+fn a_connection_that_was_long_open_closes_as_fast_as_any() {
+    let mut world = World::of("rfc4787");
+    exchange(&mut world, ">S <S. >.");
+    world.wait(5_000.0);
+    exchange(&mut world, ">F. <F. >.");
+    world.wait(239.9);
+    assert_eq!(world.nat.mappings(), 1);
+    world.wait(0.2);
+    assert_eq!(world.nat.mappings(), 0);
+}
+
+#[test]
 fn opening_and_closing_have_timers_of_their_own() {
     let text = "rfc4787 tcp-opening=50 tcp-closing=70 tcp-reset=90";
     for (segments, seconds) in [(">S", 50.0), (">S <S. >. >F. <F.", 70.0), (">S <S. >. <R", 90.0)] {
