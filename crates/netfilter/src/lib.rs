@@ -10,15 +10,22 @@
 //! | [`expect`], [`helper`] | which flows come next, and whose text says so |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
 //! | [`rules`] | tables, chains and rules as iptables-save writes them, asked about a packet at a hook |
+//! | [`table`], [`conntrack`] | the flows, and what happens to a packet that meets them |
+//! | [`router`] | a packet's way through the five hooks |
+//! | [`ports`] | which ports of an external address are free, and which one is given out next |
+//! | [`behaviour`] | NATs of other kinds than Linux: a behaviour as plain data, and the machine that has it |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
+pub mod behaviour;
 pub mod conntrack;
 pub mod expect;
+
 mod headers;
 pub mod helper;
 mod interface;
 pub mod nat;
+pub mod ports;
 pub mod router;
 pub mod rules;
 pub mod seqadj;
