@@ -2,6 +2,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 use super::{DELETE, Entry, NEW};
 use crate::netlink::{Error, Protocol, Reply, Socket};
 
@@ -84,12 +87,15 @@ impl Events {
             .map_err(Error::from)
     }
 
-    /// Makes [`receive`](Self::receive) fail at once with `EWOULDBLOCK` where it would wait.
+    /// For a tokio runtime with I/O: [`receive`](Self::receive) then fails at once with `EWOULDBLOCK` where it would wait.
     ///
     /// # Errors
-    /// None that is known.
-    pub fn set_nonblocking(&self) -> Result<(), Error> {
-        Ok(rustix::io::ioctl_fionbio(&self.socket, true)?)
+    /// When the runtime cannot watch the descriptor.
+    pub fn into_async(self) -> Result<AsyncFd<Self>, Error> {
+        rustix::io::ioctl_fionbio(&self.socket, true)?;
+        // SAFETY: the socket owns its descriptor, keeps it until it is dropped, and always gives the same one.
+        let events = unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) };
+        events.map_err(|error| Error::Socket(error.into()))
     }
 
     /// Waits for the next events; poll the descriptor first where waiting is not wanted.

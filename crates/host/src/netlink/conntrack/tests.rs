@@ -281,7 +281,7 @@ fn lost_events_are_counted() {
     ns.run(|| {
         let mut events = Events::open_for(Topics { new: true, updated: false, ended: false }).expect("events");
         events.set_buffer(4096).expect("a small buffer");
-        events.set_nonblocking().expect("a socket");
+        rustix::io::ioctl_fionbio(&events, true).expect("a socket");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         const FLOWS: u16 = 100;
         for port in 0..FLOWS {

@@ -19,6 +19,8 @@ pub(super) struct Extras {
     pub(super) id: bool,
     /// `ktimestamp`: when the flow began and ended.
     pub(super) times: bool,
+    /// `timestamp`: when an event was seen.
+    pub(super) seen: bool,
     /// `labels`, by the names of connlabel.conf.
     pub(super) labels: Option<Labels>,
 }

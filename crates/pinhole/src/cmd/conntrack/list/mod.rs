@@ -5,16 +5,16 @@ mod table;
 use std::cmp::Reverse;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 use pinhole_host::netlink::conntrack::{self, Entry};
 
-use super::classic::{self, Extras};
+use super::classic;
 use super::filter::Filter;
 use super::json::Flow;
-use super::names::{Labels, Services};
+use super::names::Services;
+use super::output::{self, Output};
 use super::people::People;
 use super::trouble;
 
@@ -44,39 +44,6 @@ pub(super) struct Args {
     /// Ports as numbers, without names of services
     #[arg(short = 'N', long)]
     numeric: bool,
-}
-
-/// How flows are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// Columns for people
-    Table,
-    /// One array
-    Json,
-    /// Lines as `conntrack -L` prints them
-    Conntrack,
-    /// The same with the network layer first
-    Extended,
-    /// The same with the kernel's number of each flow
-    Id,
-    /// The same with the times at which flows began
-    Ktimestamp,
-    /// The same with the names of labels
-    Labels,
-}
-
-impl Output {
-    /// What conntrack(8) adds for `outputs`; `None` where its lines are not wanted.
-    pub(super) fn extras(outputs: &[Self]) -> Option<Extras> {
-        let has = |output| outputs.contains(&output);
-        let any = outputs.iter().any(|output| !matches!(output, Self::Table | Self::Json));
-        any.then(|| Extras {
-            family: has(Self::Extended),
-            id: has(Self::Id),
-            times: has(Self::Ktimestamp),
-            labels: has(Self::Labels).then(Labels::of_this_system).flatten(),
-        })
-    }
 }
 
 /// What comes first.
@@ -110,15 +77,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     entries.truncate(args.limit.unwrap_or(found));
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let printed = print(args, &entries, found, &mut out).and_then(|()| out.flush());
-    match printed {
-        // A reader that has enough closes the pipe.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        printed => printed.context("cannot write to standard output").map(|()| ExitCode::SUCCESS),
-    }
+    output::ended(printed)
 }
 
 fn print(args: &Args, entries: &[Entry], found: usize, out: &mut impl Write) -> io::Result<()> {
-    let now_ns = now_ns();
+    let now_ns = output::now_ns();
     if args.json || args.output.contains(&Output::Json) {
         return array(entries, now_ns, out);
     }
@@ -169,11 +132,6 @@ fn warn_of_missing(order: Order, entries: &[Entry]) {
     if let Some(words) = missing.filter(|_| !entries.is_empty()) {
         eprintln!("pinhole: not sorted, {words}");
     }
-}
-
-/// Nanoseconds since 1970.
-pub(super) fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 #[cfg(test)]
