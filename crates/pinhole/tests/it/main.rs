@@ -2,6 +2,7 @@
 
 mod cli;
 mod connect;
+mod conntrack;
 mod dns;
 mod recover;
 mod restore;

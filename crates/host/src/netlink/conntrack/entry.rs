@@ -138,7 +138,7 @@ pub struct Entry {
     pub status: u32,
     /// What the protocol's tracker knows.
     pub state: Option<State>,
-    /// Seconds until the entry ends if nothing comes; `None` for one that has ended.
+    /// Seconds until the entry ends if nothing comes; what was left when it was ended; `None` where the kernel does not say.
     pub timeout_s: Option<u32>,
     /// What the initiator sent, if counted.
     pub sent: Option<Counters>,

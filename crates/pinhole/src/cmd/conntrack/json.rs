@@ -17,7 +17,6 @@ pub(super) struct Flow<'a> {
     /// conntrack(8)'s word; null where the protocol has no states.
     state: Option<&'static str>,
     status: Vec<&'static str>,
-    /// Null once it has ended.
     timeout_s: Option<u32>,
     original: Direction,
     reply: Direction,

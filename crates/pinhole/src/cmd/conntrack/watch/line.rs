@@ -126,7 +126,10 @@ fn remarks(people: &People, event: &Event, missed: bool) -> String {
         if let (Some(sent), Some(received)) = (entry.sent, entry.received) {
             remarks.push(format!("sent {}, back {}", amount(sent), amount(received)));
         }
-        remarks.extend(age_s(entry).map(|age| format!("after {}", human::span(age))));
+        remarks.extend(age_ms(entry).map(|age_ms| match age_ms {
+            0..1000 => format!("after {age_ms} ms"),
+            1000.. => format!("after {}", human::span(age_ms / 1000)),
+        }));
     }
     let entry = super::entry(event);
     let notes = people.notes(entry);
@@ -141,8 +144,8 @@ fn remarks(people: &People, event: &Event, missed: bool) -> String {
     remarks.join(", ")
 }
 
-fn age_s(entry: &Entry) -> Option<u64> {
-    Some(entry.ended_ns?.saturating_sub(entry.began_ns?) / 1_000_000_000)
+fn age_ms(entry: &Entry) -> Option<u64> {
+    Some(entry.ended_ns?.saturating_sub(entry.began_ns?) / 1_000_000)
 }
 
 fn seconds(ns: u64) -> f64 {

@@ -11,13 +11,15 @@ use pinhole_host::netlink::conntrack::{Entry, Event};
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     known: HashMap<u32, Entry>,
-    /// Ended as the table said, whose own event may still come. Begins anew with each loss.
-    reported: HashSet<u32>,
+    /// What the table said after a loss has begun or ended, and whose own event may still come. Both begin anew with each
+    /// loss.
+    told_new: HashSet<u32>,
+    told_ended: HashSet<u32>,
 }
 
 impl Mirror {
     pub(super) fn new(table: Vec<Entry>) -> Self {
-        Self { known: by_id(table), reported: HashSet::new() }
+        Self { known: by_id(table), ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -29,9 +31,11 @@ impl Mirror {
     pub(super) fn take(&mut self, event: &Event, matches: bool) -> bool {
         match event {
             Event::New(entry) => {
-                self.reported.remove(&entry.id);
-                // The table may have told of it before.
-                matches && !self.known.insert(entry.id, entry.clone()).is_some_and(|known| is_same(&known, entry))
+                self.told_ended.remove(&entry.id);
+                if matches {
+                    self.known.insert(entry.id, entry.clone());
+                }
+                !self.told_new.remove(&entry.id) && matches
             }
             Event::Updated(entry) => {
                 if matches {
@@ -41,7 +45,8 @@ impl Mirror {
             }
             Event::Ended(entry) => {
                 let known = self.known.remove(&entry.id).is_some();
-                !self.reported.remove(&entry.id) && (known || matches)
+                self.told_new.remove(&entry.id);
+                !self.told_ended.remove(&entry.id) && (known || matches)
             }
         }
     }
@@ -50,11 +55,12 @@ impl Mirror {
     pub(super) fn resynchronise(&mut self, table: Vec<Entry>) -> Vec<Event> {
         let now = by_id(table);
         let before = std::mem::take(&mut self.known);
-        self.reported.clear();
+        self.told_new.clear();
+        self.told_ended.clear();
         let mut events = Vec::new();
         for (id, known) in &before {
             if !now.get(id).is_some_and(|entry| is_same(known, entry)) {
-                self.reported.insert(*id);
+                self.told_ended.insert(*id);
                 events.push(Event::Ended(Entry { timeout_s: None, ..known.clone() }));
             }
         }
@@ -64,7 +70,8 @@ impl Mirror {
                 Some(_) => events.push(Event::Updated(entry.clone())),
                 None => {
                     // A number that is used again is alive.
-                    self.reported.remove(id);
+                    self.told_ended.remove(id);
+                    self.told_new.insert(*id);
                     events.push(Event::New(entry.clone()));
                 }
             }
@@ -128,6 +135,13 @@ mod tests {
         assert!(!mirror.take(&Event::Ended(flow(3, 3, SynSent)), true));
         assert!(mirror.take(&Event::New(flow(3, 7, SynSent)), true), "the number is used again");
         assert!(mirror.take(&Event::Ended(flow(3, 7, SynSent)), true));
+    }
+
+    #[test]
+    fn a_flow_that_begins_while_the_table_is_first_read_is_told_by_its_event() {
+        let mut mirror = Mirror::new(vec![flow(1, 1, SynSent)]);
+        assert!(mirror.take(&Event::New(flow(1, 1, SynSent)), true));
+        assert!(mirror.take(&Event::Ended(flow(1, 1, SynSent)), true));
     }
 
     #[test]
