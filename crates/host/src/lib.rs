@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod embedded;
+pub mod local_time;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;

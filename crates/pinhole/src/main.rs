@@ -28,6 +28,7 @@ enum Command {
     Registry(cmd::registry::Args),
     Agent(cmd::agent::Args),
     Wg(cmd::wg::Args),
+    Conntrack(Box<cmd::conntrack::Args>),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Registry(args) => cmd::registry::run(args),
         Command::Agent(args) => cmd::agent::run(args),
         Command::Wg(args) => cmd::wg::run(args),
+        Command::Conntrack(args) => cmd::conntrack::run(*args),
         Command::Completions(args) => cmd::completions::run(args, Cli::command()),
         Command::Man(args) => cmd::man::run(args, Cli::command()),
     };

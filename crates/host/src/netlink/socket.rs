@@ -114,8 +114,28 @@ impl Socket {
     /// The kernel's refusal, or [`Error::Overrun`] when the table never stood still.
     pub fn dump(&mut self, message: Message) -> Result<Vec<Reply>, Error> {
         for _ in 0..DUMP_RETRIES {
-            if let Some(replies) = self.dump_once(message.clone())? {
+            let mut replies = Vec::new();
+            if self.dump_once(message.clone(), |reply| replies.push(reply))? {
                 return Ok(replies);
+            }
+        }
+        Err(Error::Overrun)
+    }
+
+    /// As [`dump`](Self::dump), with each entry handed to `take` as it comes; `kept` begins anew when the dump is repeated.
+    ///
+    /// # Errors
+    /// As [`dump`](Self::dump).
+    pub fn dump_with<T: Default>(
+        &mut self,
+        message: Message,
+        kept: &mut T,
+        mut take: impl FnMut(&mut T, &Reply),
+    ) -> Result<(), Error> {
+        for _ in 0..DUMP_RETRIES {
+            *kept = T::default();
+            if self.dump_once(message.clone(), |reply| take(kept, &reply))? {
+                return Ok(());
             }
         }
         Err(Error::Overrun)
@@ -177,11 +197,39 @@ impl Socket {
         }
     }
 
-    fn dump_once(&mut self, message: Message) -> Result<Option<Vec<Reply>>, Error> {
+    /// How many messages the kernel dropped because nobody read them in time (`SK_MEMINFO_DROPS`).
+    ///
+    /// # Errors
+    /// On kernels before 4.12.
+    pub fn drops(&self) -> Result<u32, Error> {
+        /// include/uapi/linux/sock_diag.h.
+        const DROPS: usize = 8;
+        let mut numbers = [0u32; DROPS + 1];
+        let mut length = size_of_val(&numbers) as libc::socklen_t;
+        // SAFETY: the array is live and its length is given; the kernel writes no more than that.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                numbers.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        if (length as usize) < size_of_val(&numbers) {
+            return Err(Error::Malformed("count of lost messages"));
+        }
+        Ok(numbers[DROPS])
+    }
+
+    /// Whether the dump is of one moment.
+    fn dump_once(&mut self, message: Message, mut take: impl FnMut(Reply)) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let sequence = self.sequence;
         self.send(&message.finish(REQUEST | DUMP, sequence))?;
-        let mut replies = Vec::new();
         let mut interrupted = false;
         loop {
             for reply in self.receive()? {
@@ -191,8 +239,8 @@ impl Socket {
                 interrupted |= reply.flags & DUMP_INTERRUPTED != 0;
                 match reply.kind {
                     KIND_ERROR => return Err(refusal(&reply).unwrap_or(Error::Malformed("end of a dump"))),
-                    KIND_DONE => return done(&reply).map_or(Ok((!interrupted).then_some(replies)), Err),
-                    kind if kind >= KIND_FIRST => replies.push(reply),
+                    KIND_DONE => return done(&reply).map_or(Ok(!interrupted), Err),
+                    kind if kind >= KIND_FIRST => take(reply),
                     _ => {}
                 }
             }

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod completions;
+pub mod conntrack;
 pub mod demo;
 pub mod man;
 pub mod registry;

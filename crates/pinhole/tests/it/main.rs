@@ -2,6 +2,7 @@
 
 mod cli;
 mod connect;
+mod conntrack;
 mod demo;
 mod dns;
 mod quick;

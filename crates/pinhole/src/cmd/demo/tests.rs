@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use pinhole_agent::event::Event;
-use pinhole_host::netlink::conntrack::{Entry, Tuple};
+use pinhole_host::netlink::conntrack::{Entry, Tuple, status};
 use pinhole_wg::quick::Config;
 
 use super::echo::Echoes;
@@ -68,9 +68,9 @@ fn peers_know_where_the_registry_is_and_not_where_each_other_are() {
 /// An answered flow through the NAT at `nat` to the peer's NAT.
 fn flow(inside: Ipv4Addr, nat: Ipv4Addr, peer: Ipv4Addr) -> Entry {
     let at = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), PORT);
-    let original = Tuple { protocol: 17, source: at(inside), destination: at(peer) };
-    let reply = Tuple { protocol: 17, source: at(peer), destination: at(nat) };
-    Entry { original, reply, status: 2, timeout_s: Some(120), sent: None, received: None, id: 1 }
+    let original = Tuple::new(17, at(inside), at(peer));
+    let reply = Tuple::new(17, at(peer), at(nat));
+    Entry { status: status::SEEN_REPLY, ..Entry::new(original, reply) }
 }
 
 #[test]

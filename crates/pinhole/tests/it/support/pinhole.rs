@@ -63,7 +63,7 @@ impl Pinhole {
     ///
     /// # Panics
     /// When it does not come within [`PATIENCE`] or the program ends; with all that it said.
-    pub fn wait_for(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for(&mut self, what: &str, mut is: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -77,6 +77,11 @@ impl Pinhole {
                 Err(RecvTimeoutError::Disconnected) => panic!("{}: it ended before {what}", self.name),
             }
         }
+    }
+
+    /// What it has printed and somebody waited for, in order.
+    pub fn events(&self) -> &[Value] {
+        &self.events
     }
 
     /// Sends it a signal.

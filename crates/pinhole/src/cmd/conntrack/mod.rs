@@ -1,0 +1,58 @@
+//! `pinhole conntrack`: this machine's own connection tracking table, by ctnetlink.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`filter`] | which entries are wanted, with the letters and names of conntrack(8) |
+//! | [`list`], [`watch`], [`top`] | the commands |
+//! | [`classic`], [`json`], [`people`] | an entry as conntrack(8) prints it, for machines, for people |
+//! | [`output`] | how flows are printed, and how printing ends |
+//! | [`names`], [`human`], [`paint`] | protocols, services and labels; amounts and times; colours |
+//! | [`trouble`] | what to do when the kernel refuses |
+
+mod classic;
+mod filter;
+mod human;
+mod json;
+mod list;
+mod names;
+mod output;
+mod paint;
+mod people;
+mod top;
+mod trouble;
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, Subcommand};
+
+/// Show the kernel's connection tracking table: flows, who is translated to what, and how full it is
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  pinhole conntrack list -p udp --dport 51820       who talks WireGuard, and as whom the outside sees them
+  pinhole conntrack list --sort bytes --limit 10    the largest flows
+  pinhole conntrack list -o conntrack -n            translated sources, line by line as `conntrack -L -n` prints them
+  pinhole conntrack watch -p udp                    flows as they begin, change and end
+  pinhole conntrack top --by destination            who is called most, and how full the table is
+  ip netns exec home pinhole conntrack list         the table of another network namespace")]
+pub struct Args {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    List(list::Args),
+    Watch(watch::Args),
+    Top(top::Args),
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Result<ExitCode> {
+    match args.command {
+        What::List(args) => list::run(&args),
+        What::Watch(args) => watch::run(&args),
+        What::Top(args) => top::run(&args),
+    }
+}

@@ -1,0 +1,39 @@
+//! Colours, where somebody sees them.
+
+use std::borrow::Cow;
+use std::io::IsTerminal;
+
+/// Paints, or does not: standard output is no terminal, or `NO_COLOR` is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+/// What a text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Heading,
+    Good,
+    Waiting,
+    Fading,
+    Bad,
+    Translated,
+}
+
+impl Paint {
+    pub(super) fn for_stdout() -> Self {
+        Self(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+    }
+
+    pub(super) fn paint(self, tone: Tone, text: &str) -> Cow<'_, str> {
+        let code = match tone {
+            Tone::Plain => return text.into(),
+            Tone::Heading => "1",
+            Tone::Good => "32",
+            Tone::Waiting => "33",
+            Tone::Fading => "2",
+            Tone::Bad => "31",
+            Tone::Translated => "36",
+        };
+        if self.0 && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m").into() } else { text.into() }
+    }
+}
