@@ -8,10 +8,12 @@
 //! | [`tuple`], [`status`] | what names a flow, and what is known of it |
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
+//! | [`script`] | packets and their outcomes as text, for the engine and for the kernel |
 //!
 //! No clock, no device, no thread: time and packets come in as arguments, randomness from a seed. Same seed, same bytes.
 
 pub mod nat;
+pub mod script;
 pub mod seqadj;
 pub mod settings;
 pub mod status;

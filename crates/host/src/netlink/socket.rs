@@ -177,6 +177,20 @@ impl Socket {
         }
     }
 
+    /// The messages of a datagram that is here already; `None` when there is none now.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn try_receive(&mut self) -> Result<Option<Vec<Reply>>, Error> {
+        match net::recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+            Ok((_, length)) if length > self.buffer.len() => Err(Error::Malformed("answer of more than 64 KiB")),
+            Ok((_, length)) => Ok(Some(split(&self.buffer[..length]).collect())),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(rustix::io::Errno::NOBUFS) => Err(Error::Overrun),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn dump_once(&mut self, message: Message) -> Result<Option<Vec<Reply>>, Error> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let sequence = self.sequence;
