@@ -40,8 +40,8 @@ pub use icmp::{Content, Message};
 pub use payload::Payload;
 pub use sctp::Chunk;
 pub use tcp::TcpOption;
-use words::Words;
 pub use words::LineError;
+use words::Words;
 
 /// The time to live that is not worth writing down: what Linux sends with.
 const USUAL_TTL: u8 = 64;
@@ -136,15 +136,7 @@ pub struct Ip {
 
 impl Default for Ip {
     fn default() -> Self {
-        Self {
-            ttl: USUAL_TTL,
-            tos: 0,
-            id: 0,
-            dont_fragment: true,
-            label: 0,
-            fragment: None,
-            wrong_checksum: None,
-        }
+        Self { ttl: USUAL_TTL, tos: 0, id: 0, dont_fragment: true, label: 0, fragment: None, wrong_checksum: None }
     }
 }
 
@@ -163,7 +155,7 @@ pub fn write(packet: &[u8]) -> String {
 /// # Errors
 /// Which word was expected and what was found.
 pub fn read(text: &str) -> Result<Vec<u8>, LineError> {
-    if let Some(digits) = text.trim().strip_prefix("raw ") {
+    if let Some(digits) = text.trim().strip_prefix("raw").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
         let wrong = || LineError::new("an even number of hexadecimal digits", digits);
         let pairs = digits.trim().as_bytes().chunks(2);
         let byte = |pair: &[u8]| match pair {

@@ -2,9 +2,7 @@
 
 use core::fmt;
 
-use super::{
-    EntryExpect, EntryView, Expect, Item, Line, Observed, ProtocolView, Script, TcpSide, Tolerance, Verdict,
-};
+use super::{EntryExpect, EntryView, Expect, Item, Line, Observed, ProtocolView, Script, TcpSide, Tolerance, Verdict};
 
 /// An expectation that was not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,12 +134,9 @@ const fn kind(expect: &Expect) -> u8 {
 fn fully_said(expect: &Expect) -> bool {
     match expect {
         Expect::Entry(entry) => entry.timeout_s.is_some() && entry.status.is_some(),
-        Expect::Drop
-        | Expect::Delivered
-        | Expect::Output(_)
-        | Expect::Info(_)
-        | Expect::Unseen
-        | Expect::NoEntry => true,
+        Expect::Drop | Expect::Delivered | Expect::Output(_) | Expect::Info(_) | Expect::Unseen | Expect::NoEntry => {
+            true
+        }
     }
 }
 

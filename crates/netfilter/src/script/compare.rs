@@ -89,7 +89,9 @@ impl Comparer {
             };
             if !same {
                 let show = |output: Option<&Output>| {
-                    output.map_or("nothing".to_owned(), |output| format!("{} < {}", output.side, text::write(&output.packet)))
+                    output.map_or("nothing".to_owned(), |output| {
+                        format!("{} < {}", output.side, text::write(&output.packet))
+                    })
                 };
                 differences.add("output", &show(expected), &show(found));
             }
@@ -98,7 +100,8 @@ impl Comparer {
 
     fn same_packet(&self, expected: &Output, found: &Output) -> bool {
         expected.packet == found.packet
-            || self.tolerance.ports == Ports::Renamed && self.renamed_line(&found.packet) == text::write(&expected.packet)
+            || self.tolerance.ports == Ports::Renamed
+                && self.renamed_line(&found.packet) == text::write(&expected.packet)
     }
 
     /// The text of a packet with the other router's ports.
@@ -165,7 +168,11 @@ fn protocol(expected: Option<ProtocolView>, found: Option<ProtocolView>, differe
                 if let (Some(expected), Some(found)) = (expected[at].window, found[at].window)
                     && expected != found
                 {
-                    differences.add("window (end, maxend, maxwin, maxack)", &format!("{expected:?}"), &format!("{found:?}"));
+                    differences.add(
+                        "window (end, maxend, maxwin, maxack)",
+                        &format!("{expected:?}"),
+                        &format!("{found:?}"),
+                    );
                 }
             }
         }

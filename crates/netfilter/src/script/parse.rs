@@ -41,7 +41,9 @@ impl FromStr for Script {
             let (said, comment) = split_comment(line);
             let at = |message: String| ScriptError { line: number, message };
             let item = match said.strip_prefix("rules ") {
-                Some(name) => Item::Rules(family(name).map_err(at)?, rules(&mut numbered).ok_or_else(unclosed(number))?),
+                Some(name) => {
+                    Item::Rules(family(name).map_err(at)?, rules(&mut numbered).ok_or_else(unclosed(number))?)
+                }
                 None => item(said).map_err(at)?,
             };
             has_packet |= matches!(item, Item::Inject(..));

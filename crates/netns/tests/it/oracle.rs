@@ -47,7 +47,11 @@ fn the_kernel_does_what_every_script_says() {
             complaints.extend(failures.iter().map(|failure| format!("{name}: {failure}")));
         }
     }
-    assert!(complaints.is_empty(), "the kernel differs (or write its outcomes with {UPDATE}=1):\n{}", complaints.join("\n"));
+    assert!(
+        complaints.is_empty(),
+        "the kernel differs (or write its outcomes with {UPDATE}=1):\n{}",
+        complaints.join("\n")
+    );
 }
 
 #[test]
@@ -75,7 +79,8 @@ fn what_is_put_in_comes_out_at_once_however_many_they_are() {
     let packet = pinhole_wire::text::read("10.0.0.1:1 > 198.51.100.1:2 udp 20").expect("a packet");
     let start = std::time::Instant::now();
     for at in 0..PACKETS {
-        let observed = kernel.step(std::time::Duration::ZERO, pinhole_netfilter::script::Side::In, &packet).expect("a kernel");
+        let observed =
+            kernel.step(std::time::Duration::ZERO, pinhole_netfilter::script::Side::In, &packet).expect("a kernel");
         assert_eq!(observed.outputs.len(), 1, "packet {at}: {observed:?}");
         assert!(observed.info.is_some() && observed.entry.is_some(), "packet {at}: {observed:?}");
     }

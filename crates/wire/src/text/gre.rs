@@ -92,7 +92,8 @@ impl Gre {
             return Ok(Self::Other { flags, protocol, payload: words.payload()? });
         }
         let call = words.field("call", "a call")?;
-        let mut optional = |word| if words.peek() == Some(word) { words.field(word, "a number").map(Some) } else { Ok(None) };
+        let mut optional =
+            |word| if words.peek() == Some(word) { words.field(word, "a number").map(Some) } else { Ok(None) };
         let (sequence, acknowledgment) = (optional("seq")?, optional("ack")?);
         Ok(Self::Pptp { call, sequence, acknowledgment, payload: words.payload()? })
     }

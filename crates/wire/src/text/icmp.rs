@@ -158,12 +158,7 @@ impl Message {
     }
 }
 
-pub(super) fn read(
-    bytes: &[u8],
-    src: IpAddr,
-    dst: IpAddr,
-    quotes: usize,
-) -> Result<(Message, Checksum), Malformed> {
+pub(super) fn read(bytes: &[u8], src: IpAddr, dst: IpAddr, quotes: usize) -> Result<(Message, Checksum), Malformed> {
     let view = icmp::Packet::new_checked(bytes)?;
     let protocol = if src.is_ipv4() { Protocol::Icmp } else { Protocol::Icmpv6 };
     let content = match view.kind(protocol) {

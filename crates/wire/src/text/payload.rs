@@ -3,8 +3,8 @@
 use core::fmt;
 use core::ops::Deref;
 
-use super::words::{LineError, Words};
 use super::MAX_LEN;
+use super::words::{LineError, Words};
 
 /// Bytes, written as what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -107,7 +107,7 @@ pub(super) fn write(src_port: u16, dst_port: u16, tag: u32, chunks: &[Chunk]) ->
 }
 
 /// CRC32c (RFC 9260 appendix A), bit by bit: nobody is in a hurry here.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ POLYNOMIAL })
