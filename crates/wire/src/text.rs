@@ -342,13 +342,17 @@ fn read_ip(view: &ip::Packet<&[u8]>) -> Ip {
                 wrong_checksum: (!packet.verify_checksum()).then(|| packet.checksum()),
             }
         }
-        ip::Packet::V6(packet) => Ip {
-            ttl: packet.hop_limit(),
-            tos: packet.traffic_class(),
-            label: packet.flow_label(),
-            fragment: packet.upper_layer().ok().and_then(|upper| upper.fragment),
-            ..Ip::default()
-        },
+        ip::Packet::V6(packet) => {
+            let fragment = packet.upper_layer().ok().and_then(|upper| upper.fragment);
+            Ip {
+                ttl: packet.hop_limit(),
+                tos: packet.traffic_class(),
+                dont_fragment: fragment.is_none(),
+                label: packet.flow_label(),
+                fragment,
+                ..Ip::default()
+            }
+        }
     }
 }
 
@@ -498,7 +502,7 @@ impl Line {
             }
             other => return Err(LineError::new(expected, other)),
         };
-        let (mut ip, mut checksum) = (Ip { dont_fragment: src.is_ipv6(), ..Ip::default() }, Checksum::Right);
+        let (mut ip, mut checksum) = (Ip::default(), Checksum::Right);
         let mut fragment_bit = None;
         while let Some(word) = words.peek().filter(|word| *word != ")") {
             match word {
@@ -530,7 +534,7 @@ impl Line {
                 other => return Err(LineError::new("ttl or the end of the line", other)),
             }
         }
-        ip.dont_fragment = src.is_ipv6() || fragment_bit.unwrap_or(ip.fragment.is_none());
+        ip.dont_fragment = fragment_bit.unwrap_or(ip.fragment.is_none());
         Ok(Self { src, dst, body, checksum, ip })
     }
 }

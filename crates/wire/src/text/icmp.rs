@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use super::words::{LineError, Words};
 use super::{Checksum, Depth, Line, Payload, read_checksum};
 use crate::build::Echo;
-use crate::{Malformed, Protocol, icmp};
+use crate::{Malformed, Protocol, icmp, ip};
 
 /// An ICMP or ICMPv6 message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,9 +183,25 @@ fn quote(quoted: &[u8], quotes: usize) -> Option<Content> {
     };
     let mut whole = quoted.to_vec();
     whole.resize(len.max(quoted.len()), 0);
+    supply_tcp_header(&mut whole, quoted.len());
     let exact = |line: &Line| line.packet().is_some_and(|packet| packet.get(..quoted.len()) == Some(quoted));
+    let with_right_checksum = |line: &Line| Line { checksum: Checksum::Right, ..line.clone() };
     let line = [Depth::Quotes(quotes), Depth::Opaque].into_iter();
-    let line = line.filter_map(|depth| Line::read(&whole, depth).ok()).find(exact)?;
+    let line = line.filter_map(|depth| Line::read(&whole, depth).ok());
+    // A checksum that was cut off is as good as right.
+    let line = line.flat_map(|line| [with_right_checksum(&line), line]).find(exact)?;
     let is_whole = line.packet().is_some_and(|packet| packet.len() == quoted.len());
     Some(Content::Quote { packet: Box::new(line), cut: (!is_whole).then_some(quoted.len()) })
+}
+
+/// Where only the first bytes of a TCP header are quoted, the rest is zeros, which is no header: it needs its length.
+fn supply_tcp_header(whole: &mut [u8], quoted: usize) {
+    const DATA_OFFSET: usize = 12;
+    let upper = ip::Packet::new_checked(&*whole).and_then(|packet| packet.upper());
+    if let Ok(ip::Upper { protocol: Protocol::Tcp, offset, first: true, .. }) = upper
+        && offset + DATA_OFFSET >= quoted
+        && let Some(field) = whole.get_mut(offset + DATA_OFFSET)
+    {
+        *field = 5 << 4;
+    }
 }

@@ -16,7 +16,7 @@ const LINES: &[&str] = &[
     "10.0.0.1 > 203.0.113.2 icmp type 9 code 3 rest 0x12345678 4 badsum",
     "fd00::1 > fd00::2 icmp6 echo-reply id 7 seq 1 56",
     "203.0.113.1 > 10.0.0.1 icmp time-exceeded (10.0.0.1:51820 > 203.0.113.2:51820 udp 32 ttl 1)",
-    "203.0.113.1 > 10.0.0.1 icmp too-big mtu 1400 (10.0.0.1:5 > 203.0.113.2:6 tcp . seq 1 ack 2 win 3 1400) cut 28",
+    "203.0.113.1 > 10.0.0.1 icmp too-big mtu 1400 (10.0.0.1:5 > 203.0.113.2:6 tcp - seq 1 ack 0 win 0 1400) cut 28",
     "fd00::1 > fd00::2 icmp6 too-big mtu 1280 ([fd00::2]:1 > [fd00::1]:2 udp 1400) cut 1000",
     "203.0.113.1 > 10.0.0.1 icmp port-unreachable 3",
     "10.0.0.1 > 203.0.113.2 gre pptp call 7 seq 1 ack 2 10",
