@@ -20,20 +20,20 @@ pub struct Lookup {
 const MAX_FRAGMENTED: usize = 1_024;
 
 impl Lookup {
-    /// The tuple of a packet, or the inverse of the quoted packet's in an ICMP error; `None` if it has none.
-    pub fn tuple(&mut self, packet: &[u8]) -> Option<TupleView> {
-        let view = ip::Packet::new_checked(packet).ok()?;
-        if !view.is_fragment() {
-            return read(packet, Quoted::No);
-        }
-        let upper = view.upper().ok()?;
+    /// What the fragments of the packet that this is one of have in common.
+    pub fn fragment_key(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, u32)> {
+        let view = ip::Packet::new_checked(packet).ok().filter(ip::Packet::is_fragment)?;
         let identification = match &view {
             ip::Packet::V4(packet) => packet.identification().into(),
             ip::Packet::V6(packet) => packet.upper_layer().ok()?.fragment?.identification,
         };
-        let key = (view.src(), view.dst(), upper.protocol.into(), identification);
-        if upper.first
-            && self.fragments.len() < MAX_FRAGMENTED
+        Some((view.src(), view.dst(), view.upper().ok()?.protocol.into(), identification))
+    }
+
+    /// The tuple of a packet, or the inverse of the quoted packet's in an ICMP error; `None` if it has none.
+    pub fn tuple(&mut self, packet: &[u8]) -> Option<TupleView> {
+        let Some(key) = Self::fragment_key(packet) else { return read(packet, Quoted::No) };
+        if self.fragments.len() < MAX_FRAGMENTED
             && let Some(tuple) = read(packet, Quoted::No)
         {
             self.fragments.insert(key, tuple);

@@ -25,6 +25,7 @@
 
 mod check;
 mod compare;
+pub mod generate;
 mod lookup;
 mod observed;
 mod parse;

@@ -12,17 +12,24 @@ mod entry;
 mod log;
 mod router;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pinhole_netfilter::script::{Executor, Info, Lookup, Observed, Output, Setup, Side};
+
+use pinhole_wire::{Protocol, icmp, ip, ipv4};
 
 use log::Seen;
 use router::Router;
 
 /// The longest packet that a TUN device gives.
 const LONGEST: usize = 65_536;
+
+/// IPv6's fragment header (RFC 8200 §4.5).
+const FRAGMENT: u8 = 44;
 
 /// The kernel, as an executor of packet scripts.
 #[derive(Debug)]
@@ -38,6 +45,9 @@ struct Loaded {
     router: Router,
     lookup: Lookup,
     start: Instant,
+    /// Packets of which some fragments wait for the others; nothing but the end of the namespace makes the kernel forget
+    /// them.
+    waiting: BTreeSet<(IpAddr, IpAddr, u8, u32)>,
 }
 
 /// Why the kernel could not be asked.
@@ -82,7 +92,7 @@ impl Executor for Kernel {
     /// A router that is the same as the one before is kept, and only forgets its entries.
     fn load(&mut self, setup: &Setup) -> Result<(), OracleError> {
         match &mut self.loaded {
-            Some(loaded) if loaded.setup == *setup => {
+            Some(loaded) if loaded.setup == *setup && loaded.waiting.is_empty() => {
                 loaded.router.flush()?;
                 (loaded.lookup, loaded.start) = (Lookup::default(), Instant::now());
             }
@@ -90,7 +100,8 @@ impl Executor for Kernel {
                 self.loaded = None;
                 let router = Router::make(&self.name, setup)?;
                 let (lookup, start) = (Lookup::default(), Instant::now());
-                self.loaded = Some(Loaded { setup: setup.clone(), router, lookup, start });
+                let (setup, waiting) = (setup.clone(), BTreeSet::new());
+                self.loaded = Some(Loaded { setup, router, lookup, start, waiting });
             }
         }
         Ok(())
@@ -98,7 +109,7 @@ impl Executor for Kernel {
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, OracleError> {
         let not_loaded = || OracleError::new("asking the kernel", "no router has been loaded");
-        let Loaded { router, lookup, start, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded { setup, router, lookup, start, waiting } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let wait = at.saturating_sub(start.elapsed());
         if !wait.is_zero() {
             // A script's time is the kernel's: its timers run in no other.
@@ -114,7 +125,16 @@ impl Executor for Kernel {
         }
         for side in Side::ALL {
             while let Some(packet) = router.read(side, &mut self.buffer)? {
-                observed.outputs.push(Output { side, packet: packet.to_vec() });
+                let mut packet = packet.to_vec();
+                forget_identification(setup, &mut packet);
+                observed.outputs.push(Output { side, packet });
+            }
+        }
+        if let Some(key) = Lookup::fragment_key(packet) {
+            if observed.info.is_none() {
+                waiting.insert(key);
+            } else {
+                waiting.remove(&key);
             }
         }
         if let Some(tuple) = lookup.tuple(packet) {
@@ -125,6 +145,29 @@ impl Executor for Kernel {
 
     fn flush(&mut self) -> Result<(), OracleError> {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.router.flush())
+    }
+}
+
+/// The kernel draws the identification of what the router makes itself, so there is nothing to compare: it becomes zero.
+/// Those are ICMP errors from one of its addresses, and IPv6 packets that it has put together and cut again.
+fn forget_identification(setup: &Setup, packet: &mut [u8]) {
+    if let [0x60..=0x6f, _, _, _, _, _, FRAGMENT, ..] = packet
+        && let Some(identification) = packet.get_mut(44..48)
+    {
+        identification.fill(0);
+    }
+    let is_own = || {
+        let view = ip::Packet::new_checked(&*packet).ok()?;
+        let upper = view.upper().ok()?;
+        let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;
+        let is_error = upper.protocol == Protocol::Icmp && message.kind(upper.protocol) == icmp::Kind::Error;
+        Some(is_error && setup.addresses.iter().any(|(_, net)| net.addr() == view.src()))
+    };
+    if is_own() == Some(true)
+        && let Ok(mut view) = ipv4::Packet::new_checked(packet)
+    {
+        view.set_identification(0);
+        view.fill_checksum();
     }
 }
 

@@ -22,6 +22,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv4/icmp_ratemask", "0"),
+    ("net/ipv4/fwmark_reflect", "1"),
+    ("net/ipv6/fwmark_reflect", "1"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/icmp/ratelimit", "0"),
     ("net/ipv6/conf/default/accept_ra", "0"),

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pinhole_netfilter::script::{Executor, Script, Tolerance, check, fill, run};
+use pinhole_netfilter::script::generate::{Case, shrink};
+use pinhole_netfilter::script::{Comparer, Executor, Ports, Script, Setup, Side, Tolerance, check, fill, run};
 use pinhole_netns::oracle::{Kernel, missing_tools};
 
 use crate::support::skip_without_privilege;
@@ -75,14 +76,40 @@ fn what_is_put_in_comes_out_at_once_however_many_they_are() {
     }
     const PACKETS: u32 = 20_000;
     let mut kernel = Kernel::new("oracle-speed");
-    kernel.load(&pinhole_netfilter::script::Setup::default()).expect("a kernel");
+    kernel.load(&Setup::default()).expect("a kernel");
     let packet = pinhole_wire::text::read("10.0.0.1:1 > 198.51.100.1:2 udp 20").expect("a packet");
     let start = std::time::Instant::now();
     for at in 0..PACKETS {
-        let observed =
-            kernel.step(std::time::Duration::ZERO, pinhole_netfilter::script::Side::In, &packet).expect("a kernel");
+        let observed = kernel.step(std::time::Duration::ZERO, Side::In, &packet).expect("a kernel");
         assert_eq!(observed.outputs.len(), 1, "packet {at}: {observed:?}");
         assert!(observed.info.is_some() && observed.entry.is_some(), "packet {at}: {observed:?}");
     }
     eprintln!("{:.0} packets/s", f64::from(PACKETS) / start.elapsed().as_secs_f64());
+}
+
+/// The first packet after which two runs differ, with what differs.
+fn first_difference(case: &Case, one: &mut Kernel, other: &mut Kernel) -> Option<String> {
+    let script = case.script();
+    let (expected, found) = (run(&script, one).expect("a kernel"), run(&script, other).expect("a kernel"));
+    let mut comparer = Comparer::new(Tolerance { ports: Ports::Renamed, ..Tolerance::default() });
+    expected.iter().zip(&found).enumerate().find_map(|(at, (expected, found))| {
+        let differences = comparer.differences(expected, found);
+        let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| format!("packet {}: {}", at + 1, all.join("; ")))
+    })
+}
+
+#[test]
+fn the_kernel_does_the_same_with_the_same_packets() {
+    if skip() {
+        return;
+    }
+    let (mut one, mut other) = (Kernel::new("oracle-one"), Kernel::new("oracle-other"));
+    for seed in (0..2_048).step_by(8) {
+        let case = Case::of_seed(seed);
+        if let Some(difference) = first_difference(&case, &mut one, &mut other) {
+            let small = shrink(&case, |case| first_difference(case, &mut one, &mut other).is_some());
+            panic!("seed {seed}: {difference}\n{}", small.script());
+        }
+    }
 }
