@@ -109,7 +109,7 @@ impl Executor for Kernel {
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, OracleError> {
         let not_loaded = || OracleError::new("asking the kernel", "no router has been loaded");
-        let Loaded { setup, router, lookup, start, waiting } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded { router, lookup, start, waiting, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let wait = at.saturating_sub(start.elapsed());
         if !wait.is_zero() {
             // A script's time is the kernel's: its timers run in no other.
@@ -124,10 +124,10 @@ impl Executor for Kernel {
             }
         }
         for side in Side::ALL {
-            while let Some(packet) = router.read(side, &mut self.buffer)? {
-                let mut packet = packet.to_vec();
-                forget_identification(setup, &mut packet);
-                observed.outputs.push(Output { side, packet });
+            while let Some(came_out) = router.read(side, &mut self.buffer)? {
+                let mut output = Output { side, packet: came_out.to_vec() };
+                forget_identification(packet, &mut output.packet);
+                observed.outputs.push(output);
             }
         }
         if let Some(key) = Lookup::fragment_key(packet) {
@@ -149,26 +149,29 @@ impl Executor for Kernel {
 }
 
 /// The kernel draws the identification of what the router makes itself, so there is nothing to compare: it becomes zero.
-/// Those are ICMP errors from one of its addresses, and IPv6 packets that it has put together and cut again.
-fn forget_identification(setup: &Setup, packet: &mut [u8]) {
+/// Those are ICMP errors about `cause`, and IPv6 packets that it has put together and cut again.
+fn forget_identification(cause: &[u8], packet: &mut [u8]) {
     if let [0x60..=0x6f, _, _, _, _, _, FRAGMENT, ..] = packet
         && let Some(identification) = packet.get_mut(44..48)
     {
         identification.fill(0);
     }
-    let is_own = || {
-        let view = ip::Packet::new_checked(&*packet).ok()?;
-        let upper = view.upper().ok()?;
-        let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;
-        let is_error = upper.protocol == Protocol::Icmp && message.kind(upper.protocol) == icmp::Kind::Error;
-        Some(is_error && setup.addresses.iter().any(|(_, net)| net.addr() == view.src()))
-    };
-    if is_own() == Some(true)
+    if is_icmp_error(packet)
+        && !is_icmp_error(cause)
         && let Ok(mut view) = ipv4::Packet::new_checked(packet)
     {
         view.set_identification(0);
         view.fill_checksum();
     }
+}
+
+fn is_icmp_error(packet: &[u8]) -> bool {
+    let is_error = || {
+        let upper = ip::Packet::new_checked(packet).ok()?.upper().ok()?;
+        let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;
+        Some(upper.protocol == Protocol::Icmp && message.kind(upper.protocol) == icmp::Kind::Error)
+    };
+    is_error().unwrap_or(false)
 }
 
 /// What a prefix of the log stands for.

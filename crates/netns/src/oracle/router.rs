@@ -33,6 +33,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/all/forwarding", "1"),
 ];
 
+/// The largest there is: what is too big for a link is no affair of connection tracking.
+const MTU: u32 = 65_535;
+
 /// A running router.
 #[derive(Debug)]
 pub(super) struct Router {
@@ -114,7 +117,7 @@ fn devices(setup: &Setup) -> Result<[Tun; 2], OracleError> {
     for side in Side::ALL {
         let failed = |error| OracleError::new(format!("raising the TUN device {side}"), error);
         index[side.index()] = link::find(&mut netlink, side.name()).map_err(failed)?.index;
-        let up = link::Change { up: Some(true), ..Default::default() };
+        let up = link::Change { up: Some(true), mtu: Some(MTU), ..Default::default() };
         link::set(&mut netlink, index[side.index()], &up).map_err(failed)?;
     }
     for (side, net) in &setup.addresses {
