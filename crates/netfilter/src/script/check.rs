@@ -44,10 +44,9 @@ pub fn check(script: &Script, observed: &[Observed], tolerance: Tolerance) -> Ve
 /// all.
 pub fn fill(script: &Script, observed: &[Observed], tolerance: Tolerance) -> Script {
     let mut lines = Vec::new();
-    let mut groups = groups(script).into_iter().peekable();
     let before = script.lines.iter().take_while(|line| !matches!(line.item, Item::Inject(..)));
     lines.extend(before.cloned());
-    while let Some((inject, rest)) = groups.next() {
+    for (inject, rest) in groups(script) {
         lines.push(inject.line.clone());
         let Some(observed) = observed.get(inject.index) else {
             lines.extend(rest.into_iter().cloned());
@@ -58,7 +57,7 @@ pub fn fill(script: &Script, observed: &[Observed], tolerance: Tolerance) -> Scr
         let mut old: Vec<&Line> = rest.into_iter().filter(is_expect).collect();
         for expect in outcomes(observed, inject.side) {
             let same_kind = |line: &&Line| matches!(&line.item, Item::Expect(old) if kind(old) == kind(&expect));
-            let place = old.iter().position(|line| same_kind(line));
+            let place = old.iter().position(same_kind);
             let old = place.map(|place| old.remove(place));
             let mut line = Line { number: 0, item: Item::Expect(expect.clone()), comment: None };
             if let Some(old) = old {

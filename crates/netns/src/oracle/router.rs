@@ -94,10 +94,10 @@ impl Router {
     }
 }
 
-/// Whether the kernel sends this without being asked: multicast listener reports and router solicitations (RFC 3810 §5.2,
-/// RFC 4861 §4.1).
+/// Whether the kernel sends this without being asked: multicast listener reports and neighbour discovery (RFC 3810 §5.2,
+/// RFC 4861 §4).
 fn is_own_affair(packet: &[u8]) -> bool {
-    const OWN: [u8; 4] = [131, 132, 133, 143];
+    const OWN: [u8; 6] = [131, 132, 133, 135, 136, 143];
     let message = || {
         let upper = ip::Packet::new_checked(packet).ok()?.upper().ok()?;
         let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;

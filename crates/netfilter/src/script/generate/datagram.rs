@@ -107,7 +107,7 @@ pub(super) fn fragments(packet: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     let at = (payload.len() / 2) & !7;
     let mut edges = vec![0, at, payload.len()];
     if rng.chance(0.5) && at >= 16 {
-        edges.insert(1, at / 2 & !7);
+        edges.insert(1, (at / 2) & !7);
     }
     let identification = rng.below(65_535) as u32 + 1;
     let mut pieces: Vec<Vec<u8>> = edges
