@@ -1,4 +1,8 @@
-use super::{Expect, Item, Script, ScriptError};
+use super::{
+    Comparer, EntryView, Expect, Info, Item, Lookup, Observed, Output, Ports, Script, ScriptError, Side, Tolerance,
+    check, fill,
+};
+use crate::status::{CtInfo, Status};
 
 #[test]
 fn a_script_reads_back_as_it_was_written() {
@@ -112,4 +116,103 @@ fn no_text_makes_it_panic() {
 fn expectations_stand_with_their_packet() {
     let script: Script = "in > 10.0.0.1:1 > 10.0.0.2:2 udp 3\n  drop".parse().expect("a script");
     assert!(matches!(script.lines[1].item, Item::Expect(Expect::Drop)));
+}
+
+const TEXT: &str = "in > 10.0.0.1:4000 > 198.51.100.7:53 udp 3\n  out < 203.0.113.1:4000 > 198.51.100.7:53 udp 3\n  info NEW\n  ct: timeout 30\n";
+
+/// What a router did that translated to `port`.
+fn translated(port: u16, timeout_s: u32) -> Observed {
+    let packet = format!("203.0.113.1:{port} > 198.51.100.7:53 udp 3");
+    let tuple = |text: String| text.parse().expect("a tuple");
+    Observed {
+        outputs: vec![Output { side: Side::Out, packet: pinhole_wire::text::read(&packet).expect("a packet") }],
+        delivered: false,
+        info: Some(Info::Tracked(CtInfo::New)),
+        entry: Some(EntryView {
+            original: tuple("10.0.0.1:4000 > 198.51.100.7:53 udp".into()),
+            reply: tuple(format!("198.51.100.7:53 > 203.0.113.1:{port} udp")),
+            status: Status::CONFIRMED | Status::SRC_NAT,
+            timeout_s,
+            protocol: None,
+            mark: 0,
+            helper: None,
+        }),
+    }
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_told_with_its_line() {
+    let script: Script = TEXT.parse().expect("a script");
+    assert_eq!(check(&script, &[translated(4_000, 29)], Tolerance::default()), []);
+    let told = |observed: Observed| -> Vec<String> {
+        check(&script, &[observed], Tolerance::default()).iter().map(ToString::to_string).collect()
+    };
+    let told_of_port = told(translated(4_001, 30));
+    assert_eq!(
+        told_of_port,
+        [
+            "line 2: expected out < 203.0.113.1:4000 > 198.51.100.7:53 udp 3, found out < 203.0.113.1:4001 > 198.51.100.7:53 udp 3"
+        ]
+    );
+    assert!(told(translated(4_000, 28))[0].starts_with("line 4: expected ct: timeout 30, found ct: timeout 28"));
+    let dropped = told(Observed { info: Some(Info::Invalid), ..Observed::default() });
+    assert_eq!(dropped[0], "line 2: expected out < 203.0.113.1:4000 > 198.51.100.7:53 udp 3, found drop");
+    assert_eq!(dropped[1], "line 3: expected info NEW, found info INVALID");
+    assert_eq!(dropped[2], "line 4: expected ct: timeout 30, found ct: none");
+}
+
+#[test]
+fn a_filled_script_is_met_and_keeps_what_was_true() {
+    let script: Script = TEXT.parse().expect("a script");
+    for observed in [translated(4_000, 30), translated(4_001, 120), Observed::default()] {
+        let filled = fill(&script, std::slice::from_ref(&observed), Tolerance::default());
+        let filled: Script = filled.to_string().parse().expect("a script");
+        assert_eq!(check(&filled, std::slice::from_ref(&observed), Tolerance::default()), [], "{filled}");
+        let again = fill(&filled, std::slice::from_ref(&observed), Tolerance::default());
+        assert_eq!(again.to_string(), filled.to_string());
+    }
+    let filled = fill(&script, &[translated(4_000, 30)], Tolerance::default());
+    let later = fill(&filled, &[translated(4_000, 29)], Tolerance::default());
+    assert_eq!(later, filled, "a second more or less is no news");
+}
+
+#[test]
+fn two_routers_may_choose_other_ports_if_each_stands_for_one() {
+    let renamed = Tolerance { ports: Ports::Renamed, ..Tolerance::default() };
+    let differences = |tolerance: Tolerance, pairs: &[(u16, u16)]| {
+        let mut comparer = Comparer::new(tolerance);
+        let pairs = pairs.iter().map(|&(one, other)| (translated(one, 30), translated(other, 30)));
+        pairs.map(|(one, other)| comparer.differences(&one, &other).len()).collect::<Vec<_>>()
+    };
+    assert_eq!(differences(Tolerance::default(), &[(5, 5), (5, 6)]), [0, 2], "output and reply tuple");
+    assert_eq!(differences(renamed, &[(5, 6), (5, 6)]), [0, 0]);
+    assert_ne!(differences(renamed, &[(5, 6), (7, 6)])[1], 0, "one port of the one for two of the other");
+    let mut comparer = Comparer::default();
+    assert_eq!(comparer.differences(&translated(5, 30), &translated(5, 31)), []);
+    let found = comparer.differences(&translated(5, 30), &translated(5, 32));
+    assert_eq!(found[0].to_string(), "timeout: expected 30, found 32");
+}
+
+#[test]
+fn the_tuple_of_a_packet_is_that_of_its_flow() {
+    let mut lookup = Lookup::default();
+    for (packet, tuple) in [
+        ("10.0.0.1:1 > 10.0.0.2:2 udp 3", Some("10.0.0.1:1 > 10.0.0.2:2 udp")),
+        ("10.0.0.1 > 10.0.0.2 icmp echo-request id 7 seq 1 0", Some("10.0.0.1 > 10.0.0.2 icmp type 8 code 0 id 7")),
+        (
+            "10.0.0.9 > 10.0.0.2 icmp time-exceeded (10.0.0.2:2 > 10.0.0.1:1 udp 3) cut 28",
+            Some("10.0.0.1:1 > 10.0.0.2:2 udp"),
+        ),
+        ("10.0.0.1 > 10.0.0.2 proto 17 16 frag id 3 offset 8", None),
+        (
+            "10.0.0.1 > 10.0.0.2 proto 17 \"\\x00\\x01\\x00\\x02\" 4 frag id 3 offset 0 more",
+            Some("10.0.0.1:1 > 10.0.0.2:2 udp"),
+        ),
+        ("10.0.0.1 > 10.0.0.2 proto 17 16 frag id 3 offset 8", Some("10.0.0.1:1 > 10.0.0.2:2 udp")),
+        ("10.0.0.1 > 10.0.0.2 gre pptp call 7 0", None),
+        ("raw 45", None),
+    ] {
+        let bytes = pinhole_wire::text::read(packet).expect("a packet");
+        assert_eq!(lookup.tuple(&bytes).map(|tuple| tuple.to_string()).as_deref(), tuple, "{packet}");
+    }
 }
