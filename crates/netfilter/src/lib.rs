@@ -12,6 +12,7 @@
 //! | [`rules`] | tables, chains and rules as iptables-save writes them, asked about a packet at a hook |
 //! | [`table`], [`conntrack`] | the flows, and what happens to a packet that meets them |
 //! | [`router`] | a packet's way through the five hooks |
+//! | [`script`] | packets and what became of them as text, which kernel and engine are both held to |
 //! | [`ports`] | which ports of an external address are free, and which one is given out next |
 //! | [`behaviour`] | NATs of other kinds than Linux: a behaviour as plain data, and the machine that has it |
 //!
@@ -28,6 +29,7 @@ pub mod nat;
 pub mod ports;
 pub mod router;
 pub mod rules;
+pub mod script;
 pub mod seqadj;
 pub mod settings;
 pub mod status;

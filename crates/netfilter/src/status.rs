@@ -126,6 +126,20 @@ impl Status {
         "OFFLOAD",
     ];
 
+    /// The bits of these names, as they are displayed, or of a number.
+    pub fn named(names: &str) -> Option<Self> {
+        if let Some(number) = names.strip_prefix("0x").map(|digits| u16::from_str_radix(digits, 16)) {
+            return number.ok().map(Self);
+        }
+        if names == "0" {
+            return Some(Self(0));
+        }
+        names.split(',').try_fold(Self(0), |status, name| {
+            let bit = Self::NAMES.iter().position(|known| *known == name)?;
+            Some(status | Self(1 << bit))
+        })
+    }
+
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -13,6 +13,7 @@ mod engine;
 mod host;
 mod internet;
 mod nat;
+pub mod oracle;
 mod program;
 mod tun;
 

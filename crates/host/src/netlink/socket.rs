@@ -197,6 +197,7 @@ impl Socket {
         }
     }
 
+<<<<<<< HEAD
     /// How many messages the kernel dropped because nobody read them in time (`SK_MEMINFO_DROPS`).
     ///
     /// # Errors
@@ -227,6 +228,23 @@ impl Socket {
 
     /// Whether the dump is of one moment.
     fn dump_once(&mut self, message: Message, mut take: impl FnMut(Reply)) -> Result<bool, Error> {
+=======
+    /// The messages of a datagram that is here already; `None` when there is none now.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn try_receive(&mut self) -> Result<Option<Vec<Reply>>, Error> {
+        match net::recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+            Ok((_, length)) if length > self.buffer.len() => Err(Error::Malformed("answer of more than 64 KiB")),
+            Ok((_, length)) => Ok(Some(split(&self.buffer[..length]).collect())),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(rustix::io::Errno::NOBUFS) => Err(Error::Overrun),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn dump_once(&mut self, message: Message) -> Result<Option<Vec<Reply>>, Error> {
+>>>>>>> 3d310b46b84953a7c45113b822ae600311ef6fef
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let sequence = self.sequence;
         self.send(&message.finish(REQUEST | DUMP, sequence))?;

@@ -62,7 +62,7 @@ fn a_packet_takes_the_delay_of_both_links_and_the_hops_from_its_time_to_live() {
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].at, seen[0].verdict, seen[0].ttl), (Instant::from_millis(120), Verdict::Forwarded(b), 64));
     let (arrivals, _) = run(&mut core, Instant::from_millis(500), a, udp(A, B, 6, b"just"));
-    assert_eq!(arrivals[0].2, "198.51.100.1:51820 > 192.0.2.1:51821 udp 4 ttl 1");
+    assert_eq!(arrivals[0].2, "198.51.100.1:51820 > 192.0.2.1:51821 udp \"just\" ttl 1");
 }
 
 #[test]

@@ -2,4 +2,5 @@
 
 mod behaviour;
 mod lifetime;
+mod oracle;
 mod support;

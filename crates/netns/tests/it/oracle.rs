@@ -1,0 +1,115 @@
+//! The packet scripts of `netfilter`, run on this machine's kernel.
+
+use std::path::{Path, PathBuf};
+
+use pinhole_netfilter::script::generate::{Case, shrink};
+use pinhole_netfilter::script::{Comparer, Executor, Ports, Script, Setup, Side, Tolerance, check, fill, run};
+use pinhole_netns::oracle::{Kernel, missing_tools};
+
+use crate::support::skip_without_privilege;
+
+/// Set to anything, it makes the tests write what the kernel did into the scripts: read it before you commit it.
+const UPDATE: &str = "PINHOLE_UPDATE_SCRIPTS";
+
+fn skip() -> bool {
+    let missing = missing_tools();
+    if !missing.is_empty() {
+        eprintln!("SKIP: the kernel's rules are loaded by {}; install what is in parentheses", missing.join(", "));
+    }
+    skip_without_privilege() || !missing.is_empty()
+}
+
+fn scripts() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netfilter/scripts");
+    let entries = std::fs::read_dir(&directory).expect("the scripts are there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pkt"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn the_kernel_does_what_every_script_says() {
+    if skip() {
+        return;
+    }
+    let mut complaints = Vec::new();
+    let mut kernel = Kernel::new("oracle-scripts");
+    for path in scripts() {
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a script");
+        let script: Script = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let observed = run(&script, &mut kernel).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if std::env::var_os(UPDATE).is_some() {
+            let filled = fill(&script, &observed, Tolerance::default()).to_string();
+            std::fs::write(&path, filled).expect("the script can be written");
+        } else {
+            let failures = check(&script, &observed, Tolerance::default());
+            complaints.extend(failures.iter().map(|failure| format!("{name}: {failure}")));
+        }
+    }
+    assert!(
+        complaints.is_empty(),
+        "the kernel differs (or write its outcomes with {UPDATE}=1):\n{}",
+        complaints.join("\n")
+    );
+}
+
+#[test]
+fn the_same_router_is_kept_and_forgets_its_entries() {
+    if skip() {
+        return;
+    }
+    let script: Script = "in > 10.0.0.1:1 > 198.51.100.1:2 udp 5\n  info NEW\n".parse().expect("a script");
+    let mut kernel = Kernel::new("oracle-kept");
+    for _ in 0..3 {
+        let observed = run(&script, &mut kernel).expect("a kernel");
+        assert_eq!(check(&script, &observed, Tolerance::default()), [], "it is new every time");
+    }
+    kernel.flush().expect("a kernel");
+}
+
+#[test]
+fn what_is_put_in_comes_out_at_once_however_many_they_are() {
+    if skip() {
+        return;
+    }
+    const PACKETS: u32 = 20_000;
+    let mut kernel = Kernel::new("oracle-speed");
+    kernel.load(&Setup::default()).expect("a kernel");
+    let packet = pinhole_wire::text::read("10.0.0.1:1 > 198.51.100.1:2 udp 20").expect("a packet");
+    let start = std::time::Instant::now();
+    for at in 0..PACKETS {
+        let observed = kernel.step(std::time::Duration::ZERO, Side::In, &packet).expect("a kernel");
+        assert_eq!(observed.outputs.len(), 1, "packet {at}: {observed:?}");
+        assert!(observed.info.is_some() && observed.entry.is_some(), "packet {at}: {observed:?}");
+    }
+    eprintln!("{:.0} packets/s", f64::from(PACKETS) / start.elapsed().as_secs_f64());
+}
+
+/// The first packet after which two runs differ, with what differs.
+fn first_difference(case: &Case, one: &mut Kernel, other: &mut Kernel) -> Option<String> {
+    let script = case.script();
+    let (expected, found) = (run(&script, one).expect("a kernel"), run(&script, other).expect("a kernel"));
+    let mut comparer = Comparer::new(Tolerance { ports: Ports::Renamed, ..Tolerance::default() });
+    expected.iter().zip(&found).enumerate().find_map(|(at, (expected, found))| {
+        let differences = comparer.differences(expected, found);
+        let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| format!("packet {}: {}", at + 1, all.join("; ")))
+    })
+}
+
+#[test]
+fn the_kernel_does_the_same_with_the_same_packets() {
+    if skip() {
+        return;
+    }
+    let (mut one, mut other) = (Kernel::new("oracle-one"), Kernel::new("oracle-other"));
+    for seed in (0..2_048).step_by(8) {
+        let case = Case::of_seed(seed);
+        if let Some(difference) = first_difference(&case, &mut one, &mut other) {
+            let small = shrink(&case, |case| first_difference(case, &mut one, &mut other).is_some());
+            panic!("seed {seed}: {difference}\n{}", small.script());
+        }
+    }
+}
