@@ -107,6 +107,8 @@ fn a_sack_counts_only_if_the_peer_permits_it() {
     flow.accepts(&["> . 1001 5001 len 600", "< . 5001 1001 win 100 sack 1500-1600"]);
     assert_eq!(flow.side(Original).maxend, 2_001, "1600 + 100 is less than what was allowed");
     assert_eq!(flow.side(Reply).maxwin, 1_000, "100 + 1600 - 1001 is less than it was");
+    flow.accepts(&["< . 5001 1001 win 900 sack 1500-1600"]);
+    assert_eq!((flow.side(Original).maxend, flow.side(Reply).maxwin), (2_500, 900 + 599), "seen from the ack");
 }
 
 #[test]
@@ -120,6 +122,14 @@ fn acknowledgments_are_corrected_by_the_adjustment_of_the_peers_numbers() {
     flow.accepts(&["< . 5001 1016"]);
     assert_eq!(flow.side(Reply).maxack, 1_011, "in the numbers of who has sent it");
     flow.refuses(&["< . 5001 1017"]);
+    let mut shorter = Flow::established();
+    shorter.accepts(&["> . 1001 5001 len 10"]);
+    let mut seqadj = Seqadj::default();
+    seqadj.change(Original, 1_001, -5);
+    shorter.seqadj = Some(seqadj);
+    shorter.accepts(&["< . 5001 1006"]);
+    assert_eq!(shorter.side(Reply).maxack, 1_011);
+    shorter.expect(TcpState::Established, 432_000);
 }
 
 #[test]
