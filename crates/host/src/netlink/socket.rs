@@ -197,7 +197,6 @@ impl Socket {
         }
     }
 
-<<<<<<< HEAD
     /// How many messages the kernel dropped because nobody read them in time (`SK_MEMINFO_DROPS`).
     ///
     /// # Errors
@@ -226,9 +225,6 @@ impl Socket {
         Ok(numbers[DROPS])
     }
 
-    /// Whether the dump is of one moment.
-    fn dump_once(&mut self, message: Message, mut take: impl FnMut(Reply)) -> Result<bool, Error> {
-=======
     /// The messages of a datagram that is here already; `None` when there is none now.
     ///
     /// # Errors
@@ -243,8 +239,8 @@ impl Socket {
         }
     }
 
-    fn dump_once(&mut self, message: Message) -> Result<Option<Vec<Reply>>, Error> {
->>>>>>> 3d310b46b84953a7c45113b822ae600311ef6fef
+    /// Whether the dump is of one moment.
+    fn dump_once(&mut self, message: Message, mut take: impl FnMut(Reply)) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let sequence = self.sequence;
         self.send(&message.finish(REQUEST | DUMP, sequence))?;
