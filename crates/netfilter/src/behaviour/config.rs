@@ -183,7 +183,7 @@ pub struct Behaviour {
     pub icmp: Pairing,
     /// How a port is chosen.
     pub allocation: Allocation,
-    /// The ports to choose from. ICMP identifiers are chosen from all, except in blocks.
+    /// The ports to choose from. Zero is never chosen. ICMP identifiers are chosen from all, except in blocks.
     pub ports: Range,
     /// Whether ports below 1,024 are mapped to such (RFC 4787 REQ-3 a), whatever `ports` says.
     pub keep_class: bool,
