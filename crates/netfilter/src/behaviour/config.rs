@@ -183,7 +183,7 @@ pub struct Behaviour {
     pub icmp: Pairing,
     /// How a port is chosen.
     pub allocation: Allocation,
-    /// The ports to choose from. ICMP identifiers are chosen from all, except in blocks.
+    /// The ports to choose from. Zero is never chosen. ICMP identifiers are chosen from all, except in blocks.
     pub ports: Range,
     /// Whether ports below 1,024 are mapped to such (RFC 4787 REQ-3 a), whatever `ports` says.
     pub keep_class: bool,
@@ -192,7 +192,8 @@ pub struct Behaviour {
     /// Whether the port above an even one that is mapped is mapped to the port above its external one, if that is free
     /// (RFC 4787 §4.2.3).
     pub contiguous: bool,
-    /// Whether mappings share a port as long as they do not share a remote endpoint: against RFC 4787 REQ-3.
+    /// Whether mappings share a port as long as they do not share a remote endpoint: against RFC 4787 REQ-3. Only where ports
+    /// are preserved, as mappings that get any port get a free one.
     pub overloading: bool,
     /// How long a port rests.
     pub hold_down: HoldDown,

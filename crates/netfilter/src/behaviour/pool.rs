@@ -232,7 +232,7 @@ impl<A: Address> Pool<A> {
             | Allocation::Random
             | Allocation::Sequential { .. } => true,
         };
-        let taken = any && self.ports(behaviour, at.0, proto).take(now, at.1);
+        let taken = any && at.1 != 0 && self.ports(behaviour, at.0, proto).take(now, at.1);
         if taken {
             self.own(id, at.0, proto);
         }
@@ -329,7 +329,7 @@ impl<A: Address> Pool<A> {
     ) -> Option<u16> {
         let parity = if behaviour.keep_parity && proto != Proto::Icmp { Parity::of(port) } else { Parity::Any };
         let (first, second) = match proto {
-            Proto::Icmp => (Range::ALL, None),
+            Proto::Icmp => (NOT_ZERO, None),
             Proto::Udp | Proto::Tcp if behaviour.keep_class && port < 1_024 => (LOW, Some(behaviour.ports)),
             Proto::Udp | Proto::Tcp => (behaviour.ports, None),
         };
@@ -337,7 +337,8 @@ impl<A: Address> Pool<A> {
         let ports = self.externals[usize::from(external)].ports[proto as usize]
             .get_or_insert_with(|| Box::new(Allocator::new(behaviour.hold_down)));
         let mut allocate = |range, parity| ports.allocate(now, Wish { port, range, parity }, order, rng);
-        let mut of_range = |range| {
+        let mut of_range = |range: Range| {
+            let range = Range::new(range.min.max(NOT_ZERO.min), range.max.max(NOT_ZERO.min));
             allocate(range, parity).or_else(|| (parity != Parity::Any).then(|| allocate(range, Parity::Any)).flatten())
         };
         of_range(first).or_else(|| of_range(second?))
@@ -467,5 +468,7 @@ impl<A: Address> Pool<A> {
     }
 }
 
-/// Ports that are well known; zero is none.
+/// Zero is no port; and as an identifier it would not tell a query from an answer.
+const NOT_ZERO: Range = Range::new(1, 65_535);
+/// Ports that are well known.
 const LOW: Range = Range::new(1, 1_023);

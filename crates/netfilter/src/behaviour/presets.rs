@@ -132,8 +132,8 @@ impl Behaviour {
         Self { udp, hairpin: Hairpin::ExternalSource, ..Self::home_router() }
     }
 
-    /// OpenWrt: Linux's masquerade behind a firewall whose WAN zone drops what is not expected, before it could poison a
-    /// mapping. It rejects forwarded, not answered, SYNs silently here: a zone with `input DROP`.
+    /// OpenWrt: Linux's masquerade behind a firewall that drops what comes in unexpected, before it could poison a mapping or
+    /// be answered.
     pub const fn openwrt() -> Self {
         Self { poisoning: false, unsolicited: Unsolicited::Silence, ..Self::linux_masquerade() }
     }
@@ -203,8 +203,8 @@ impl Behaviour {
         }
     }
 
-    /// The managed NAT gateway of a cloud: it serves clients, so it maps for each remote endpoint, lets nobody in, keeps idle
-    /// TCP for 350 seconds only, and has ports enough by sharing none of them.
+    /// The managed NAT gateway of a cloud: it serves clients, so it has a random port for each remote endpoint, lets nobody in,
+    /// and keeps idle TCP for 350 seconds only.
     pub const fn cloud_nat() -> Self {
         let [udp, tcp] = all(AddressAndPortDependent, AddressAndPortDependent);
         Self {

@@ -198,3 +198,17 @@ fn a_nat_without_an_address_refuses_everything() {
     assert_eq!(world.udp(Side::Inside, "10.0.0.1:5000", PEER), Outcome::Lost(Reason::NoAddress));
     assert_eq!(world.udp(Side::Outside, PEER, "203.0.113.1:5000"), Outcome::Lost(Reason::NotOurs));
 }
+
+#[test]
+fn zero_is_nobodys_port() {
+    for alloc in ["preserving", "random", "sequential:1"] {
+        let mut world = World::of(&format!("rfc4787 alloc={alloc} ports=0-3 class=no parity=no refusal=silence"));
+        let ports: Vec<_> = (0..4).map(|n| world.udp(Side::Inside, &format!("10.0.0.1:{n}"), PEER)).collect();
+        assert!(ports[..3].iter().all(|outcome| outcome.flow().src.port() != 0), "{alloc}: {ports:?}");
+        assert_eq!(ports[3], Outcome::Lost(Reason::NoPort), "{alloc}");
+        let query = super::world::echo("10.0.0.1", "198.51.100.1", false, 0);
+        assert_ne!(world.send(Side::Inside, query).flow().src.port(), 0);
+        let from_outside = super::world::echo("198.51.100.1", "203.0.113.1", false, 0);
+        assert_eq!(world.send(Side::Outside, from_outside), Outcome::Lost(Reason::NoMapping), "{alloc}");
+    }
+}
