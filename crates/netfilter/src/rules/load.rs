@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::error::Problem;
 use super::ruleset::{Chain, Loaded, Table};
 use super::set::Sets;
-use super::{Hook, Match, TableName, Target, check};
+use super::{Header, Hook, Match, Rule, States, TableName, Target, check};
 use crate::tuple::Address;
 
 /// Where something is wrong.
@@ -64,7 +64,21 @@ pub(super) fn load<A: Address>(mut table: Table<A>, sets: &Sets<A>) -> Result<Lo
                 .map_err(|problem| Box::new((place(&table, at, Some(rule)), problem)))?;
         }
     }
-    Ok(Loaded { table, entries, jumps, stack: Vec::with_capacity(deepest) })
+    let accepted = entries.map(|chain| chain.map_or(States::NONE, |chain| accepted_first(&table.chains[chain])));
+    Ok(Loaded { table, entries, accepted, jumps, stack: Vec::with_capacity(deepest) })
+}
+
+/// The states that a chain's first rule accepts, whatever else the packet is.
+fn accepted_first<A: Address>(chain: &Chain<A>) -> States {
+    match chain.rules.first() {
+        Some(Rule { header, matches, target: Some(Target::Accept), .. }) if *header == Header::default() => {
+            match &matches[..] {
+                [Match::Conntrack(conntrack)] => conntrack.only_state().unwrap_or(States::NONE),
+                [..] => States::NONE,
+            }
+        }
+        Some(_) | None => States::NONE,
+    }
 }
 
 fn place<A>(table: &Table<A>, chain: usize, rule: Option<usize>) -> Place {

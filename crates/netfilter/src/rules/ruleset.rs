@@ -2,6 +2,7 @@
 
 use super::error::{Problem, RulesError};
 use super::load;
+use super::matches::States;
 use super::rule::Rule;
 use super::set::Sets;
 use super::{Hook, TableName};
@@ -96,6 +97,9 @@ pub(super) struct Loaded<A> {
     pub table: Table<A>,
     /// The chain at each hook.
     pub entries: [Option<usize>; 5],
+    /// The states that the first rule of the chain at each hook accepts, if that is all it asks and does: in most chains that
+    /// is the rule for almost every packet, and it is tried without setting out on a way.
+    pub accepted: [States; 5],
     /// For each rule of each chain that jumps, whereto.
     pub jumps: Vec<Vec<usize>>,
     /// Where to go back to, of a packet on its way: as long as the deepest way, so that it never grows.

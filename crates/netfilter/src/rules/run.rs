@@ -7,7 +7,7 @@ use super::set::Sets;
 use super::subject::{Effect, Flow, Host, Subject, Tracking};
 use super::target::{ConnmarkChange, Reject, Target, Translation};
 use super::trace::{Line, NoMatch, Trace};
-use super::{Hook, Policy, Ruleset, TableName};
+use super::{Chain, Hook, Policy, Ruleset, States, TableName};
 use crate::nat::{Manip, Range};
 use crate::status::CtInfo;
 use crate::tuple::Address;
@@ -49,6 +49,9 @@ impl<A: Address> Ruleset<A> {
             return Decision::Accept;
         }
         match &mut self.tables[table as usize] {
+            Some(loaded) if loaded.accepted[hook as usize].intersects(States::of(&subject.tracking)) => {
+                loaded.accept_first(hook, subject.length, watch)
+            }
             Some(loaded) => loaded.run(hook, subject, &self.sets, host, watch),
             None => Decision::Accept,
         }
@@ -56,6 +59,21 @@ impl<A: Address> Ruleset<A> {
 }
 
 impl<A: Address> Loaded<A> {
+    /// The first rule accepts a packet of this length.
+    #[inline]
+    fn accept_first(&mut self, hook: Hook, length: u32, watch: &mut impl Watch) -> Decision<A> {
+        let Self { table, entries, .. } = self;
+        let chain = entries[hook as usize].and_then(|chain| table.chains.get_mut(chain));
+        if let Some(Chain { name, rules, .. }) = chain
+            && let Some(rule) = rules.first_mut()
+        {
+            rule.counters.count(length);
+            let line = Line { table: table.name, chain: name, rule: 1 };
+            watch.note(Topic::Rule, || Trace { line, what: "rule" });
+        }
+        Decision::Accept
+    }
+
     fn run(
         &mut self,
         hook: Hook,
@@ -64,7 +82,7 @@ impl<A: Address> Loaded<A> {
         host: &mut impl Host<A>,
         watch: &mut impl Watch,
     ) -> Decision<A> {
-        let Self { table, entries, jumps, stack } = self;
+        let Self { table, entries, jumps, stack, .. } = self;
         let Some(base) = entries[hook as usize] else { return Decision::Accept };
         let mut seen = Seen::of(subject);
         let (mut chain, mut rule) = (base, 0);

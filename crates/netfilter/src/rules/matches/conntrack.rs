@@ -54,10 +54,10 @@ impl States {
         self.0 & other.0 != 0
     }
 
-    /// The state of a packet, without what NAT did to it. A template reads as NEW.
+    /// The state of a packet, without what NAT did to it and what rules have said.
     #[inline]
-    pub(super) const fn of<A: Address>(seen: &Seen<'_, A>) -> Self {
-        match &seen.subject.tracking {
+    pub(in crate::rules) const fn of<A: Address>(tracking: &Tracking<'_, A>) -> Self {
+        match tracking {
             Tracking::Flow(flow) => match flow.info {
                 CtInfo::Established | CtInfo::EstablishedReply => Self::ESTABLISHED,
                 CtInfo::Related | CtInfo::RelatedReply => Self::RELATED,
@@ -65,9 +65,19 @@ impl States {
                 CtInfo::Untracked => Self::UNTRACKED,
             },
             Tracking::Untracked => Self::UNTRACKED,
-            Tracking::Invalid if seen.is_untracked => Self::UNTRACKED,
-            Tracking::Invalid if seen.has_template => Self::NEW,
             Tracking::Invalid => Self::INVALID,
+        }
+    }
+
+    /// The state of a packet by now, without what NAT did to it. A template reads as NEW.
+    #[inline]
+    pub(super) const fn by_now<A: Address>(seen: &Seen<'_, A>) -> Self {
+        if seen.is_untracked {
+            Self::UNTRACKED
+        } else if seen.has_template {
+            Self::NEW
+        } else {
+            Self::of(&seen.subject.tracking)
         }
     }
 }
@@ -225,6 +235,14 @@ impl<A: Address> Conntrack<A> {
         Self::new([CtTest::State(Not::plain(states))])
     }
 
+    /// The states that are asked for, if nothing else is.
+    pub(in crate::rules) fn only_state(&self) -> Option<States> {
+        match self.tests[..] {
+            [CtTest::State(Not { is, not: false })] if !is.intersects(States::SNAT.and(States::DNAT)) => Some(is),
+            [..] => None,
+        }
+    }
+
     /// What is asked.
     pub fn tests(&self) -> &[CtTest<A>] {
         &self.tests
@@ -237,7 +255,7 @@ impl<A: Address> Conntrack<A> {
         let (asks_state, others) = match self.tests.split_first() {
             Some((CtTest::State(states), others)) => {
                 let nat = flow.map_or(States::NONE, |flow| nat_states(flow.status));
-                if !states.wants(states.is.intersects(States::of(seen).and(nat))) {
+                if !states.wants(states.is.intersects(States::by_now(seen).and(nat))) {
                     return false;
                 }
                 (true, others)

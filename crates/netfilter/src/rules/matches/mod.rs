@@ -102,7 +102,7 @@ impl<A: Address> Match<A> {
         let subject = seen.subject;
         let yes = match self {
             Self::Conntrack(conntrack) => conntrack.test(seen),
-            Self::State(states) => states.wants(states.is.intersects(States::of(seen))),
+            Self::State(states) => states.wants(states.is.intersects(States::by_now(seen))),
             Self::Tcp(tcp) => return tcp.test(subject),
             Self::Udp(ports) => return ports.test(subject, 8),
             Self::Sctp(ports) | Self::Dccp(ports) => return ports.test(subject, 12),

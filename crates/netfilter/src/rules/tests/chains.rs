@@ -2,11 +2,13 @@
 
 use core::net::Ipv4Addr;
 
-use super::world::{Scribe, ask, rules, subject};
+use super::world::{Scribe, ask, flow, rules, subject};
 use crate::nat::{Manip, Range, Which};
 use crate::rules::{
-    Counters, Decision, Hook, Masked, Policy, Reject, Rule, Ruleset, States, Subject, TableName, Tracking, Translation,
+    Counters, Decision, Flow, Hook, Masked, Policy, Reject, Rule, Ruleset, States, Subject, TableName, Tracking,
+    Translation,
 };
+use crate::status::CtInfo;
 use crate::watch::Note;
 
 const FORWARD: (TableName, Hook) = (TableName::Filter, Hook::Forward);
@@ -183,4 +185,22 @@ fn a_long_row_of_jumps_is_gone_through() {
     let jumps: String = (1..3_000).map(|n| format!("-A c{} -j c{n}\n", n - 1)).collect();
     let lines = format!("{chains}{jumps}-A FORWARD -j c0\n-A c2999 -j RETURN\n-A FORWARD -j DROP");
     check(&lines, &[], Decision::Drop);
+}
+
+#[test]
+fn the_rule_for_answered_flows_counts_and_is_traced_as_any_other() {
+    let lines = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -j DROP";
+    let mut ruleset = rules(TableName::Filter, lines);
+    let answered = Tracking::Flow(Flow { info: CtInfo::EstablishedReply, ..flow() });
+    let mut notes: Vec<Note> = Vec::new();
+    for (tracking, decision) in [(answered, Decision::Accept), (Tracking::Flow(flow()), Decision::Drop)] {
+        let subject = Subject { tracking, ..subject() };
+        let decided = ruleset.run(TableName::Filter, Hook::Forward, &subject, &mut Scribe::default(), &mut notes);
+        assert_eq!(decided, decision);
+    }
+    let told: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
+    let no = "filter:FORWARD:rule:1 does not match: -m conntrack --ctstate RELATED,ESTABLISHED";
+    assert_eq!(told, ["TRACE: filter:FORWARD:rule:1", no, "TRACE: filter:FORWARD:rule:2"]);
+    let counted = ruleset.tables().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+    assert!(counted.map(|rule| rule.counters).eq([Counters { packets: 1, bytes: 46 }; 2]));
 }

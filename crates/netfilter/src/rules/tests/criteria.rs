@@ -61,6 +61,7 @@ fn tcp_is_asked_for_ports_flags_and_options() {
             "-p tcp ! --syn",
             "-p tcp --tcp-flags SYN,ACK SYN,ACK",
             "-p tcp --tcp-option 8",
+            "-p tcp --tcp-option 7",
             "-p tcp ! --tcp-option 3",
             "-p tcp -m multiport --sports 22,79:81",
             "-p tcp -m multiport ! --ports 80",
