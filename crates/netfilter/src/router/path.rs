@@ -47,6 +47,7 @@ impl<A: Family> Stack<A> {
         if input.place() >= interfaces.len() {
             return Verdict::Drop(Reason::NotForUs);
         }
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -70,6 +71,7 @@ impl<A: Family> Stack<A> {
         outbox: &mut Outbox,
         watch: &mut W,
     ) -> Verdict {
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -184,6 +186,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     #[inline]
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
         if passage.seen == Seen::Untracked {
+            self.stack.said = Some(Seen::Untracked);
             return Ok(());
         }
         let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
@@ -192,6 +195,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Stopped::TableFull => Reason::TableFull,
             Stopped::Tracker => Reason::Tracker,
         })?;
+        self.stack.said = Some(passage.seen);
         Ok(())
     }
 
