@@ -25,7 +25,11 @@ const NEEDS: &[Need] = &[
     Need { program: "ip", package: "iproute2", without_it: "every test in network namespaces" },
     Need { program: "ping", package: "iputils-ping", without_it: "packet loss and round trips through tunnels" },
     Need { program: "nft", package: "nftables", without_it: "our NAT rules held against those of nft" },
-    Need { program: "conntrack", package: "conntrack", without_it: "NATs that restart with new ports" },
+    Need {
+        program: "conntrack",
+        package: "conntrack",
+        without_it: "our view of the tracked flows held against its own",
+    },
     Need { program: "wg", package: "wireguard-tools", without_it: "that `wg` can read and set our device" },
     Need { program: "wireguard-go", package: "wireguard-go", without_it: "tunnels to wireguard-go" },
     Need { program: "dig", package: "bind9-dnsutils", without_it: "DNS conformance by dig and delv" },
