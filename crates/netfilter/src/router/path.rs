@@ -8,7 +8,7 @@ use super::answer;
 use super::route::{Way, is_unicast};
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
-use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed};
+use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
@@ -218,7 +218,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         }
         let Passage { headers, seen, .. } = passage;
         let translated = self.stack.conntrack.translate(&mut packet.bytes, headers, *seen, manip, self.watch);
-        translated.map_err(Reason::IcmpError)
+        translated.map_err(|untranslated| match untranslated {
+            Untranslated::IcmpError(refused) => Reason::IcmpError(refused),
+            Untranslated::TooShort => Reason::TooShort,
+        })
     }
 
     /// A masqueraded flow must not leave by another interface than before (`nf_nat_oif_changed`).

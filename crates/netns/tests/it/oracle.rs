@@ -108,7 +108,7 @@ fn engine_differs(case: &Case, kernel: &mut Kernel, engine: &mut Engine, packets
     kernel.load(&script.setup()).expect("a kernel");
     engine.load(&script.setup()).unwrap_or_else(|error| panic!("{error}"));
     let mut comparer = Comparer::new(Tolerance::default());
-    for (at, step) in script.steps().enumerate() {
+    for (at, step) in script.steps().into_iter().enumerate() {
         let Event::Packet(side, packet) = step.event else { continue };
         let expected = kernel.step(step.at, side, packet).expect("a kernel");
         engine.tell(expected.entry.as_ref().map(drawn));
