@@ -2,10 +2,9 @@
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
-use pinhole_wire::ip;
 
 use super::answer;
-use super::route::{Way, is_unicast};
+use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
 use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
@@ -27,7 +26,7 @@ struct Passage<A> {
     output: Option<InterfaceId>,
     headers: Headers<A>,
     seen: Seen,
-    template: Option<Template>,
+    template: Option<Box<Template>>,
     /// Whether every rule is noted (TRACE).
     traced: bool,
 }
@@ -95,7 +94,7 @@ struct Walk<'a, A: Family, W> {
 
 impl<A: Family, W: Watch> Walk<'_, A, W> {
     fn receive(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        if !is_unicast(passage.headers.src) {
+        if !passage.headers.src.is_unicast() {
             return Err(Reason::NotUnicast);
         }
         self.note(Topic::Hook, || "PRE_ROUTING".into());
@@ -143,9 +142,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             return Err(Reason::TimeExceeded);
         }
         self.fits(packet, passage, output)?;
-        if let Ok(mut ip) = ip::Packet::new_checked(&mut packet.bytes[..]) {
-            let _ = ip.decrement_ttl();
-        }
+        A::decrement_ttl(&mut packet.bytes);
         passage.headers.ttl -= 1;
         self.note(Topic::Hook, || "FORWARD".into());
         self.ask(TableName::Mangle, Hook::Forward, packet, passage)?;
@@ -158,6 +155,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::PostRouting, packet, passage)?;
         self.translate(Hook::PostRouting, packet, passage)?;
         self.confirm(packet, passage)?;
+        if let Seen::Flow { at, info } = passage.seen
+            && passage.input.is_some()
+        {
+            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+        }
         Ok(Verdict::Forward(output))
     }
 
@@ -187,7 +189,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             self.stack.said = Some(passage.seen);
             return Ok(());
         }
-        let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
+        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
         let entered = self.stack.conntrack.enter(&ask, &packet.bytes, &passage.headers, self.watch);
         passage.seen = entered.map_err(|stopped| match stopped {
             Stopped::TableFull => Reason::TableFull,
@@ -287,8 +289,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         Ok(())
     }
 
-    /// Asks a table that filters, marks or prepares.
-    #[inline]
+    /// Asks a table that filters, marks or prepares, if it may have something to say.
+    #[inline(always)]
     fn ask(
         &mut self,
         table: TableName,
@@ -299,6 +301,18 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if !self.stack.is_busy(table, hook) {
             return Ok(());
         }
+        self.obey(table, hook, packet, passage)
+    }
+
+    /// Does what a table says.
+    #[inline(never)]
+    fn obey(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        packet: &mut Packet,
+        passage: &mut Passage<A>,
+    ) -> Result<(), Reason> {
         match self.run(table, hook, packet, passage) {
             Decision::Accept | Decision::Nat(_) => Ok(()),
             Decision::Drop => Err(Reason::Rule(table, hook)),
@@ -440,7 +454,7 @@ struct Around<'a, K> {
     mark: u32,
     seen: &'a mut Seen,
     flow_mark: &'a mut Option<u32>,
-    template: &'a mut Option<Template>,
+    template: &'a mut Option<Box<Template>>,
     traced: &'a mut bool,
     outbox: &'a mut Outbox,
     kind: K,
@@ -456,7 +470,7 @@ impl<A: Address, K: Fn(A) -> AddressKind> Host<A> for Around<'_, K> {
             Effect::Mark(mark) => self.mark = mark,
             Effect::FlowMark(mark) => *self.flow_mark = Some(mark),
             Effect::Untrack => *self.seen = Seen::Untracked,
-            Effect::Template(template) => *self.template = Some(template.clone()),
+            Effect::Template(template) => *self.template = Some(Box::new(template.clone())),
             Effect::Log(log) => self.outbox.log(self.now, log, self.bytes),
             Effect::Trace => *self.traced = true,
         }
