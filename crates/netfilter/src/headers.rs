@@ -225,9 +225,14 @@ fn ids<A: Family>(protocol: u8, body: &[u8]) -> Option<(u16, u16)> {
     match protocol {
         6 | 17 | crate::tuple::SCTP | crate::tuple::DCCP | crate::tuple::UDP_LITE => Some((field(0)?, field(2)?)),
         GRE => {
-            let flags = field(0)?;
-            // Version 1, with a key, of PPP (RFC 2637 §4.1): the call identifier. Other GRE has no keys for conntrack.
-            if flags & 0x7 != 1 { Some((0, 0)) } else { Some((0, field(6)?)) }
+            // Version 1 is PPTP's (RFC 2637 §4.1), and names its receiver's call. Other GRE has no keys for conntrack, nor
+            // has one that is cut off (`gre_pkt_to_tuple`).
+            match (body.first_chunk::<4>(), field(6)) {
+                (Some(&[_, version, kind @ ..]), Some(call)) if version & 0x7 == 1 => {
+                    (kind == PPP).then_some((0, call))
+                }
+                (Some(_) | None, _) => Some((0, 0)),
+            }
         }
         _ if Protocol::from(protocol) == A::ICMP => {
             field(6)?;
@@ -236,6 +241,9 @@ fn ids<A: Family>(protocol: u8, body: &[u8]) -> Option<(u16, u16)> {
         _ => Some((0, 0)),
     }
 }
+
+/// What PPTP's GRE carries.
+const PPP: [u8; 2] = 0x880b_u16.to_be_bytes();
 
 /// The address of either family behind a generic one.
 pub(crate) fn ip<A: Address>(address: A) -> IpAddr {

@@ -8,12 +8,12 @@ use super::answer;
 use super::route::{Way, is_unicast};
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
-use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed};
+use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
 use crate::rules::{
-    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Subject, TableName, Template, Tracking,
+    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Reject, Subject, TableName, Template, Tracking,
     Translation,
 };
 use crate::status::{CtInfo, Direction};
@@ -47,6 +47,7 @@ impl<A: Family> Stack<A> {
         if input.place() >= interfaces.len() {
             return Verdict::Drop(Reason::NotForUs);
         }
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -70,6 +71,7 @@ impl<A: Family> Stack<A> {
         outbox: &mut Outbox,
         watch: &mut W,
     ) -> Verdict {
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -113,9 +115,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
                 self.forward(packet, passage, output)
             }
             Way::None => {
-                if let Some(input) = passage.input {
-                    answer::complain::<A>(packet, Trouble::HostUnreachable, input, self.interfaces, self.outbox);
-                }
+                self.complain(packet, passage, Trouble::HostUnreachable);
                 Err(Reason::NoRoute)
             }
         }
@@ -183,7 +183,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     /// Asks conntrack, unless a rule has said that the packet is not to be tracked.
     #[inline]
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
-        if passage.seen == Seen::Untracked {
+        if passage.seen != Seen::Invalid {
+            self.stack.said = Some(passage.seen);
             return Ok(());
         }
         let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
@@ -192,6 +193,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Stopped::TableFull => Reason::TableFull,
             Stopped::Tracker => Reason::Tracker,
         })?;
+        self.stack.said = Some(passage.seen);
         Ok(())
     }
 
@@ -209,12 +211,15 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             } else if !is_error {
                 self.stays(at, info, hook, passage)?;
             }
-        } else if self.stack.conntrack.table.is_empty() {
+        } else {
             return Ok(());
         }
         let Passage { headers, seen, .. } = passage;
         let translated = self.stack.conntrack.translate(&mut packet.bytes, headers, *seen, manip, self.watch);
-        translated.map_err(Reason::IcmpError)
+        translated.map_err(|untranslated| match untranslated {
+            Untranslated::IcmpError(refused) => Reason::IcmpError(refused),
+            Untranslated::TooShort => Reason::TooShort,
+        })
     }
 
     /// A masqueraded flow must not leave by another interface than before (`nf_nat_oif_changed`).
@@ -298,9 +303,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Decision::Accept | Decision::Nat(_) => Ok(()),
             Decision::Drop => Err(Reason::Rule(table, hook)),
             Decision::Reject(reject) => {
-                if let Some(input) = passage.input {
-                    answer::reject(packet, &passage.headers, reject, input, self.interfaces, self.outbox);
-                }
+                self.reject(packet, passage, reject);
                 Err(Reason::Rejected(table, hook))
             }
         }
@@ -371,9 +374,46 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Tells the sender of a packet what is wrong with it.
     fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
-        if let Some(input) = passage.input {
-            answer::complain::<A>(packet, trouble, input, self.interfaces, self.outbox);
+        let router = self.address_of(passage.input);
+        if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
+            self.emit(passage.now, error, attached(passage.seen));
         }
+    }
+
+    /// Tells the sender of a packet that a rule rejects it.
+    fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
+        match reject {
+            Reject::TcpReset => {
+                if let Some(reset) = answer::reset(&packet.bytes, &passage.headers) {
+                    self.emit(passage.now, reset, attached(passage.seen));
+                }
+            }
+            Reject::Icmp { code, .. } => {
+                let router = self.address_of(passage.input);
+                if let Some(error) = router.and_then(|router| answer::unreachable(&packet.bytes, code, router)) {
+                    self.emit(passage.now, error, attached(passage.seen));
+                }
+            }
+        }
+    }
+
+    /// Sends a packet of the router's own while another one is under way. It passes the hooks as all that this host sends; one
+    /// that has a flow already is not looked up.
+    fn emit(&mut self, now: Instant, bytes: Vec<u8>, attached: Seen) {
+        let Ok(headers) = A::headers(&bytes) else { return };
+        let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
+        let mut packet = Packet::from(bytes);
+        let mut passage =
+            Passage { now, input: None, output: None, headers, seen: attached, template: None, traced: false };
+        self.note(Topic::Hook, || "the router answers".into());
+        if let Ok(Verdict::Forward(by)) = self.send(&mut packet, &mut passage) {
+            self.outbox.packet(by, packet.bytes);
+        }
+        if attached == Seen::Invalid {
+            self.stack.conntrack.leave(now, passage.seen);
+        }
+        self.stack.conntrack.resume(happened);
+        self.stack.said = said;
     }
 
     /// Whether a packet is short enough for its way out, or may be cut there.
@@ -419,6 +459,20 @@ impl<A: Address, K: Fn(A) -> AddressKind> Host<A> for Around<'_, K> {
             Effect::Template(template) => *self.template = Some(template.clone()),
             Effect::Log(log) => self.outbox.log(self.now, log, self.bytes),
             Effect::Trace => *self.traced = true,
+        }
+    }
+}
+
+/// The flow of a packet that answers one of it (`nf_ct_attach`).
+fn attached(seen: Seen) -> Seen {
+    match seen {
+        Seen::Invalid | Seen::Untracked => Seen::Invalid,
+        Seen::Flow { at, info } => {
+            let info = match info.direction() {
+                Direction::Original => CtInfo::RelatedReply,
+                Direction::Reply => CtInfo::Related,
+            };
+            Seen::Flow { at, info }
         }
     }
 }
