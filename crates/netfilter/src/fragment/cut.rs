@@ -22,7 +22,7 @@ pub struct Piece {
 /// in the pieces that it came in, if they still fit; else in such that none is longer than the longest of those. `id` is
 /// what IPv6 pieces have in common; those of IPv4 have the packet's.
 ///
-/// Nothing is cut that is neither too long nor was put together. None if `mtu` has no room for eight bytes of data.
+/// None if `mtu` has no room for eight bytes of data.
 pub fn pieces<A: Fragmented>(packet: &[u8], mtu: usize, whole: Option<&Whole>, id: u32) -> Option<Vec<Vec<u8>>> {
     let (head, added) = A::unfragmentable(packet)?;
     let data = packet.get(head..)?;
@@ -31,9 +31,11 @@ pub fn pieces<A: Fragmented>(packet: &[u8], mtu: usize, whole: Option<&Whole>, i
     if aligned == 0 {
         return None;
     }
-    let lengths = whole.and_then(|whole| as_it_came(whole, packet.len(), head, most));
-    let lengths = lengths.unwrap_or_else(|| equal(data.len(), most, aligned));
-    let dont_fragment = whole.is_some_and(|whole| whole.dont_fragment);
+    let (lengths, dont_fragment) = match whole.and_then(|whole| as_it_came(whole, packet.len(), head, most)) {
+        // Linux takes the flag from pieces that it hands on as they are, and not from such as it makes anew.
+        Some(lengths) => (lengths, false),
+        None => (equal(data.len(), most, aligned), whole.is_some_and(|whole| whole.dont_fragment)),
+    };
     let (mut offset, mut out) = (0, Vec::with_capacity(lengths.len()));
     for length in lengths {
         let mut bytes = Vec::with_capacity(head + added + length);

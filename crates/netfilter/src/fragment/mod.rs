@@ -72,7 +72,7 @@ pub enum Outcome {
 pub struct Whole {
     /// The longest fragment, in bytes with its headers (`frag_max_size`).
     pub longest: usize,
-    /// Whether the longest fragment was not to be fragmented: then no piece is (IPv4; `IPSKB_FRAG_PMTU`).
+    /// Whether the longest fragment was not to be fragmented: then no piece is that is made anew (IPv4; `IPSKB_FRAG_PMTU`).
     pub dont_fragment: bool,
     /// How the packet divides into its pieces, in bytes: the headers with the first fragment's data, then each one's data.
     pub lengths: Vec<usize>,
