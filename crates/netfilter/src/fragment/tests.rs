@@ -186,3 +186,114 @@ fn congestion_that_one_fragment_met_is_the_packets_and_not_ect_goes_with_nothing
         assert_eq!(packet, expected, "{tos:?}");
     }
 }
+
+/// Gives one fragment to a reassembly.
+fn give<A: Family>(reassembly: &mut Reassembly<A>, now: Instant, bytes: &[u8]) -> Outcome {
+    let mut packet = bytes.to_vec();
+    let headers = A::headers(&packet).expect("headers");
+    reassembly.take(now, input(), &mut packet, &headers, &mut ())
+}
+
+/// A first fragment with 8 bytes of another packet, told apart by its identification.
+fn other(id: usize) -> Vec<u8> {
+    let line = format!("10.0.0.1 > 198.51.100.7 proto 17 8 frag id {id} offset 0 more");
+    line.parse::<Line>().expect("a line").packet().expect("a packet")
+}
+
+#[test]
+fn a_packet_is_given_up_after_its_time_and_only_a_first_fragment_is_handed_back() {
+    let (first, last) = (fragment_v4(0, 16, "more"), fragment_v4(16, 100, ""));
+    for (fragment, life) in [(first, LIFE_V4), (last, LIFE_V4)] {
+        let has_first = ipv4::Packet::new_checked(&fragment[..]).expect("a packet").fragment_offset() == 0;
+        let mut reassembly = Reassembly::<Ipv4Addr>::new();
+        let begin = Instant::from_millis(5_000);
+        give(&mut reassembly, begin, &fragment);
+        assert_eq!(reassembly.poll_timeout(), Some(begin + life));
+        assert_eq!(reassembly.expire(begin + life - Duration::from_nanos(1)), None);
+        let expected = Expired { place: input(), first: has_first.then(|| fragment.into()) };
+        assert_eq!(reassembly.expire(begin + life), Some(expected));
+        assert_eq!((reassembly.len(), reassembly.bytes(), reassembly.poll_timeout()), (0, 0, None));
+    }
+}
+
+#[test]
+fn a_later_fragment_does_not_prolong_the_time_of_its_packet() {
+    let mut reassembly = Reassembly::<Ipv6Addr>::new();
+    give(&mut reassembly, Instant::EPOCH, &fragment_v6(0, 16, "more"));
+    give(&mut reassembly, Instant::from_millis(59_000), &fragment_v6(16, 32, "more"));
+    assert_eq!(reassembly.poll_timeout(), Some(Instant::from_millis(60_000)));
+}
+
+#[test]
+fn a_packet_begins_anew_when_its_source_has_sent_too_many_other_fragments_meanwhile() {
+    for (others, is_whole) in [(63, true), (64, false)] {
+        let mut reassembly = Reassembly::<Ipv4Addr>::new();
+        give(&mut reassembly, Instant::EPOCH, &fragment_v4(0, 16, "more"));
+        (0..others).for_each(|n| drop(give(&mut reassembly, Instant::EPOCH, &other(1_000 + n))));
+        let later = Instant::from_millis(1_000);
+        let outcome = give(&mut reassembly, later, &fragment_v4(16, 100, ""));
+        assert_eq!(matches!(outcome, Outcome::Whole(_)), is_whole, "{others} others: {outcome:?}");
+        if !is_whole {
+            assert!(matches!(give(&mut reassembly, later, &fragment_v4(0, 16, "more")), Outcome::Whole(_)));
+        }
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_old_fragments_stay_when_there_is_no_room() {
+    let mut reassembly = Reassembly::<Ipv4Addr>::new();
+    give(&mut reassembly, Instant::EPOCH, &fragment_v4(0, 16, "more"));
+    let fits = (0..20_000).take_while(|&n| give(&mut reassembly, Instant::EPOCH, &other(n + 10)) == Outcome::Kept);
+    let fits = fits.count();
+    assert!((4_000..8_000).contains(&fits), "{fits}");
+    assert!(reassembly.bytes() <= MOST_BYTES + FRAGMENT_COST + QUEUE_COST + 28, "{}", reassembly.bytes());
+    let last = give(&mut reassembly, Instant::EPOCH, &fragment_v4(16, 100, ""));
+    assert_eq!(last, Outcome::Refused(Refused::Full), "what is here stays, and what is new is refused");
+    while reassembly.expire(Instant::EPOCH + LIFE_V4).is_some() {}
+    assert_eq!((reassembly.bytes(), reassembly.sources.len()), (0, 0));
+}
+
+#[test]
+fn a_packet_that_would_be_longer_than_ip_allows_is_refused() {
+    let piece = |offset: usize, length: usize, words: &str| {
+        let line = format!("10.0.0.1 > 198.51.100.7 proto 17 {length} frag id 9 offset {offset} {words}");
+        line.parse::<Line>().expect("a line").packet().expect("a packet")
+    };
+    let [a, b] = [piece(0, 40_000, "more"), piece(40_000, 25_528, "")];
+    check::<Ipv4Addr>(&[a.clone(), b], &["kept", "Oversize"]);
+    check::<Ipv4Addr>(&[a, piece(40_000, 25_515, "")], &["kept", "whole"]);
+}
+
+#[test]
+fn arbitrary_fragments_neither_break_the_counts_nor_make_a_packet_out_of_what_overlaps() {
+    let mut rng = pinhole_sansio::Rng::from_seed(11);
+    let mut whole = 0;
+    let mut four = Reassembly::<Ipv4Addr>::new();
+    let mut six = Reassembly::<Ipv6Addr>::new();
+    for round in 0..40_000_u64 {
+        let (from, length) = (rng.below(6) as usize * 8, rng.below(4) as usize * 8 + (rng.chance(0.05) as usize));
+        let words = if rng.chance(0.3) { "" } else { "more" };
+        let now = Instant::from_millis(round * 10);
+        if from == 0 && words.is_empty() {
+            continue;
+        }
+        let fragment = fragment_v4(from, from + length, words);
+        if let Outcome::Whole(it) = give(&mut four, now, &fragment) {
+            assert!(it.lengths.iter().all(|&length| length <= it.longest), "{it:?}");
+            whole += 1;
+        }
+        give(&mut six, now, &fragment_v6(from, from + length, words));
+        while four.expire(now).is_some() {}
+        while six.expire(now).is_some() {}
+        for (bytes, costs) in [
+            (four.bytes(), four.queues.values().map(Queue::cost).sum::<usize>()),
+            (six.bytes(), six.queues.values().map(Queue::cost).sum()),
+        ] {
+            assert_eq!(bytes, costs);
+        }
+        assert_eq!((four.len(), six.len()), (four.due.len(), six.due.len()));
+    }
+    assert!(whole > 100, "{whole}");
+}
+
+mod cut;

@@ -2,6 +2,7 @@
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
+use pinhole_wire::tcp;
 
 use super::path::{Passage, Walk};
 use super::route::Way;
@@ -9,12 +10,16 @@ use super::stack::Stack;
 use super::{Outbox, Packet, Reason, answer};
 use crate::conntrack::Seen;
 use crate::fragment::{self, Expired, Outcome, Place};
-use crate::headers::Family;
+use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
+use crate::status::Status;
+use crate::tuple::SCTP;
 use crate::watch::{Topic, Watch};
 
 /// IPv4's flag "don't fragment", in the byte where it is.
 const DONT_FRAGMENT: u8 = 0x40;
+/// The length of SCTP's common header, in bytes (RFC 9260 §3.1).
+const SCTP_HEADER_LEN: usize = 12;
 
 /// What has become of a packet that may be a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,14 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if !is_too_long && !came_in_pieces {
             return Ok(());
         }
+        if let Some(whole) = &mut passage.whole
+            && let Seen::Flow { at, .. } = passage.seen
+            && is_translated(self.stack.conntrack.table.flow(at).status)
+            && whole.lengths.first().is_some_and(|&first| first < passage.headers.offset + written(&passage.headers))
+        {
+            // To be translated the header is gathered into one piece, and then the pieces are no longer what they were.
+            whole.lengths.clear();
+        }
         self.cut_to(mtu, output, packet, passage)
     }
 
@@ -134,6 +147,20 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Some(error) = router.and_then(|router| answer::error(&first, Trouble::ReassemblyTimeExceeded, router)) {
             self.emit(now, error, Seen::Invalid);
         }
+    }
+}
+
+const fn is_translated(status: Status) -> bool {
+    status.contains(Status::SRC_NAT) || status.contains(Status::DST_NAT)
+}
+
+/// How many bytes of a transport header a translation makes writable (`l4proto_manip_pkt`). Those of UDP and ICMP are in any
+/// first fragment.
+fn written<A>(headers: &Headers<A>) -> usize {
+    match headers.protocol {
+        6 => tcp::HEADER_LEN,
+        SCTP => SCTP_HEADER_LEN,
+        _ => 0,
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Passage<A> {
     pub(super) input: Option<InterfaceId>,
     output: Option<InterfaceId>,
     pub(super) headers: Headers<A>,
-    seen: Seen,
+    pub(super) seen: Seen,
     template: Option<Template>,
     /// In what pieces it came, if it was put together.
     pub(super) whole: Option<Whole>,
