@@ -179,6 +179,23 @@ impl Router {
         self.count(verdict)
     }
 
+    /// Takes packets that have come in by one interface through all hooks, one after another; `verdicts` has room for them.
+    /// The memory of all their flows is asked for before the first one is worked on.
+    pub fn process_batch(
+        &mut self,
+        now: Instant,
+        input: InterfaceId,
+        packets: &mut [Packet],
+        verdicts: &mut [Verdict],
+    ) {
+        for packets in packets.chunks(stack::BATCH) {
+            self.v4.expect(packets);
+        }
+        for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+            *verdict = self.process(now, input, packet);
+        }
+    }
+
     /// Takes a packet that this host itself sends through all hooks on its way.
     pub fn send(&mut self, now: Instant, packet: &mut Packet, watch: &mut impl Watch) -> Verdict {
         self.balance();

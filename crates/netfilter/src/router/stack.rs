@@ -2,6 +2,7 @@
 
 use pinhole_sansio::{Instant, Rng};
 
+use super::Packet;
 use super::route::Routes;
 use crate::conntrack::{Conntrack, Seen};
 use crate::fragment::Reassembly;
@@ -28,6 +29,8 @@ pub(super) struct Stack<A: Family> {
     pub(super) busy: [u8; 4],
 }
 
+/// Packets whose memory is asked for together.
+pub(super) const BATCH: usize = 32;
 /// The share of the table above which flows that are as good as over go early: 95 %.
 const PRESSURE: (usize, usize) = (95, 100);
 
@@ -58,6 +61,21 @@ impl<A: Family> Stack<A> {
     #[inline]
     pub(super) fn is_busy(&self, table: TableName, hook: Hook) -> bool {
         self.busy[table as usize] & 1 << hook as u8 != 0
+    }
+
+    /// Asks for the memory of the flows of these packets, which will be worked on next: all the first reads, then all the
+    /// second ones, so that the processor waits for them together. Nothing is decided here.
+    #[inline]
+    pub(super) fn expect(&self, packets: &[Packet]) {
+        let table = &self.conntrack.table;
+        let mut places = [None; BATCH];
+        for (packet, place) in packets.iter().zip(&mut places) {
+            let headers = A::headers(&packet.bytes).ok();
+            let tuple = headers.and_then(|headers| headers.tuple(&packet.bytes));
+            *place = tuple.and_then(|tuple| table.peek(table.hash(&tuple, 0)));
+        }
+        let touched = places.iter().flatten().fold(0, |sum, &place| sum ^ table.touch(place));
+        core::hint::black_box(touched);
     }
 
     /// Removes what is over, and under pressure what is as good as over (`gc_worker`).

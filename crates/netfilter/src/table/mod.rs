@@ -109,6 +109,13 @@ impl<A: Address> Table<A> {
         self.index.peek(hash)
     }
 
+    /// Reads both lines of the flow that [`peek`](Self::peek) has given.
+    #[inline]
+    pub(crate) fn touch(&self, value: u32) -> u64 {
+        let flow = &self.flows[Place::from_bits(value).at as usize];
+        flow.expires.as_nanos() ^ u64::from(flow.state.is_closing())
+    }
+
     /// Makes a flow that is not found yet.
     pub fn add(&mut self, flow: Flow<A>) -> u32 {
         self.len += 1;
