@@ -64,7 +64,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Outcome::Refused(_) => Err(Reason::Fragment),
             Outcome::Whole(whole) => {
                 passage.headers = A::headers(&packet.bytes).map_err(Reason::Malformed)?;
-                passage.whole = Some(whole);
+                passage.whole = Some(Box::new(whole));
                 Ok(Gathered::GoesOn)
             }
         }
@@ -108,7 +108,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let id = (self.stack.identifications.next_u64() as u32).max(1);
         let pieces = passage.may_be_cut(packet, mtu).then(|| {
             let mtu = usize::from(mtu);
-            fragment::pieces::<A>(&packet.bytes, mtu, passage.whole.as_ref(), id)
+            fragment::pieces::<A>(&packet.bytes, mtu, passage.whole.as_deref(), id)
         });
         let Some(pieces) = pieces.flatten() else {
             self.complain(packet, passage, Trouble::TooBig { mtu });

@@ -31,7 +31,7 @@ pub(super) struct Passage<A> {
     pub(super) seen: Seen,
     template: Option<Template>,
     /// In what pieces it came, if it was put together.
-    pub(super) whole: Option<Whole>,
+    pub(super) whole: Option<Box<Whole>>,
     /// Whether every rule is noted (TRACE).
     traced: bool,
 }
