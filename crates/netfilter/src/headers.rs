@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pinhole_wire::checksum::Sum;
 use pinhole_wire::{Malformed, Protocol, checksum, icmp, ipv4, ipv6};
 
+use crate::fragment::Fragmented;
 use crate::nat::Manip;
 use crate::tuple::{Address, GRE, Tuple};
 
@@ -39,7 +40,7 @@ pub enum Fragment {
 }
 
 /// What differs between the families.
-pub trait Family: Address {
+pub trait Family: Address + Fragmented {
     /// Reads the IP headers. IPv4's checksum must be right.
     ///
     /// # Errors

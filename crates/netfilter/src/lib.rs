@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`tuple`], [`status`] | what names a flow, and what is known of it |
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
+//! | [`fragment`] | packets put together before they are tracked, and cut again |
 //! | [`expect`], [`helper`] | which flows come next, and whose text says so |
 //! | [`nat`] | what a flow may be translated to, and to what it is |
 //! | [`rules`] | tables, chains and rules as iptables-save writes them, asked about a packet at a hook |
@@ -21,6 +22,7 @@
 pub mod behaviour;
 pub mod conntrack;
 pub mod expect;
+pub mod fragment;
 
 mod headers;
 pub mod helper;

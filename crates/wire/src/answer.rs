@@ -16,6 +16,8 @@ const TTL: u8 = 64;
 pub enum Trouble {
     /// Its time to live has run out.
     TimeExceeded,
+    /// It is a fragment, and the others did not come in time.
+    ReassemblyTimeExceeded,
     /// Nobody listens on its port.
     PortUnreachable,
     /// Nobody has its destination address.
@@ -152,6 +154,7 @@ fn is_host(address: IpAddr) -> bool {
 const fn number_v4(trouble: Trouble) -> (u8, u8) {
     match trouble {
         Trouble::TimeExceeded => (icmp::v4::TIME_EXCEEDED, 0),
+        Trouble::ReassemblyTimeExceeded => (icmp::v4::TIME_EXCEEDED, 1),
         Trouble::PortUnreachable => (icmp::v4::UNREACHABLE, icmp::v4::PORT),
         Trouble::HostUnreachable => (icmp::v4::UNREACHABLE, icmp::v4::HOST),
         Trouble::Prohibited => (icmp::v4::UNREACHABLE, icmp::v4::ADMINISTRATIVELY_PROHIBITED),
@@ -162,6 +165,7 @@ const fn number_v4(trouble: Trouble) -> (u8, u8) {
 const fn number_v6(trouble: Trouble) -> (u8, u8) {
     match trouble {
         Trouble::TimeExceeded => (icmp::v6::TIME_EXCEEDED, 0),
+        Trouble::ReassemblyTimeExceeded => (icmp::v6::TIME_EXCEEDED, 1),
         Trouble::PortUnreachable => (icmp::v6::UNREACHABLE, icmp::v6::PORT),
         Trouble::HostUnreachable => (icmp::v6::UNREACHABLE, icmp::v6::ADDRESS),
         Trouble::Prohibited => (icmp::v6::UNREACHABLE, icmp::v6::ADMINISTRATIVELY_PROHIBITED),

@@ -12,6 +12,9 @@
 //!                       deliver                                                out
 //! ```
 //!
+//! Fragments are kept ([`Verdict::Hold`]) until their packet is whole; that one goes on when the last of them comes. A packet
+//! that leaves in pieces becomes the first of them in place, and the others wait in [`Router::poll_transmit`] in order.
+//!
 //! What this host sends itself begins at OUTPUT (raw, conntrack, mangle, nat, filter) and leaves by POST_ROUTING. A packet is
 //! changed in place; what the router has to say beside (ICMP errors, resets, further fragments) waits in
 //! [`Router::poll_transmit`].
@@ -19,6 +22,7 @@
 //! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
 
 mod answer;
+mod fragments;
 mod path;
 mod route;
 mod short;
@@ -106,8 +110,8 @@ impl Router {
     pub fn with_capacity(settings: Settings, seed: u64, capacity: usize) -> Self {
         Self {
             interfaces: Vec::new(),
-            v4: Stack::new(Conntrack::new(settings.clone(), capacity, seed)),
-            v6: Stack::new(Conntrack::new(settings, 0, seed ^ 0x6a09_e667_f3bc_c908)),
+            v4: Stack::new(Conntrack::new(settings.clone(), capacity, seed), seed),
+            v6: Stack::new(Conntrack::new(settings, 0, seed ^ 0x6a09_e667_f3bc_c908), seed),
             outbox: Outbox::default(),
             drops: HashMap::new(),
             swept: Instant::EPOCH,
@@ -277,11 +281,16 @@ impl Router {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let idle = self.v4.conntrack.table.is_empty() && self.v6.conntrack.table.is_empty();
-        (!idle).then(|| self.swept + SWEEP)
+        let sweep = (!idle).then(|| self.swept + SWEEP);
+        let fragments = [self.v4.reassembly.poll_timeout(), self.v6.reassembly.poll_timeout()];
+        fragments.into_iter().chain([sweep]).flatten().min()
     }
 
-    /// Removes flows whose time is over. They are not found anyway; this gives their memory back and tells of their end.
+    /// Removes flows whose time is over. They are not found anyway; this gives their memory back and tells of their end. So
+    /// too fragments, whose sender may be told.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.v4.expire_fragments(now, &self.interfaces, &mut self.outbox, &mut ());
+        self.v6.expire_fragments(now, &self.interfaces, &mut self.outbox, &mut ());
         if now < self.swept + SWEEP {
             return;
         }
@@ -342,9 +351,9 @@ impl Router {
 }
 
 impl Outbox {
-    pub(crate) fn packet(&mut self, by: InterfaceId, bytes: Vec<u8>) {
+    pub(crate) fn packet(&mut self, by: InterfaceId, packet: Packet) {
         if self.packets.len() < MOST_PACKETS {
-            self.packets.push_back((by, bytes.into()));
+            self.packets.push_back((by, packet));
         }
     }
 

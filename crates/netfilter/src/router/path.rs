@@ -4,10 +4,12 @@ use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
 
 use super::answer;
+use super::fragments::Gathered;
 use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
 use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
+use crate::fragment::{Place, Whole};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
@@ -20,15 +22,23 @@ use crate::tuple::Address;
 use crate::watch::{Topic, Watch};
 
 /// What belongs to one packet on its way.
-struct Passage<A> {
-    now: Instant,
-    input: Option<InterfaceId>,
+pub(super) struct Passage<A> {
+    pub(super) now: Instant,
+    pub(super) input: Option<InterfaceId>,
     output: Option<InterfaceId>,
-    headers: Headers<A>,
-    seen: Seen,
+    pub(super) headers: Headers<A>,
+    pub(super) seen: Seen,
     template: Option<Box<Template>>,
+    /// In what pieces it came, if it was put together.
+    pub(super) whole: Option<Box<Whole>>,
     /// Whether every rule is noted (TRACE).
     traced: bool,
+}
+
+impl<A> Passage<A> {
+    const fn new(now: Instant, input: Option<InterfaceId>, headers: Headers<A>, seen: Seen) -> Self {
+        Self { now, input, output: None, headers, seen, template: None, whole: None, traced: false }
+    }
 }
 
 impl<A: Family> Stack<A> {
@@ -52,11 +62,9 @@ impl<A: Family> Stack<A> {
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
         };
         packet.bytes.truncate(headers.end);
-        let seen = Seen::Invalid;
-        let mut passage =
-            Passage { now, input: Some(input), output: None, headers, seen, template: None, traced: false };
+        let mut passage = Passage::new(now, Some(input), headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
-        let result = walk.receive(packet, &mut passage);
+        let result = walk.receive(input, packet, &mut passage);
         self.conntrack.leave(now, passage.seen);
         result.unwrap_or_else(Verdict::Drop)
     }
@@ -75,8 +83,7 @@ impl<A: Family> Stack<A> {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
         };
-        let seen = Seen::Invalid;
-        let mut passage = Passage { now, input: None, output: None, headers, seen, template: None, traced: false };
+        let mut passage = Passage::new(now, None, headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
         let result = walk.send(packet, &mut passage);
         self.conntrack.leave(now, passage.seen);
@@ -85,19 +92,27 @@ impl<A: Family> Stack<A> {
 }
 
 /// A packet's way, and all that it can meet.
-struct Walk<'a, A: Family, W> {
-    stack: &'a mut Stack<A>,
-    interfaces: &'a [Interface],
-    outbox: &'a mut Outbox,
-    watch: &'a mut W,
+pub(super) struct Walk<'a, A: Family, W> {
+    pub(super) stack: &'a mut Stack<A>,
+    pub(super) interfaces: &'a [Interface],
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) watch: &'a mut W,
 }
 
 impl<A: Family, W: Watch> Walk<'_, A, W> {
-    fn receive(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
+    fn receive(
+        &mut self,
+        input: InterfaceId,
+        packet: &mut Packet,
+        passage: &mut Passage<A>,
+    ) -> Result<Verdict, Reason> {
         if !passage.headers.src.is_unicast() {
             return Err(Reason::NotUnicast);
         }
         self.note(Topic::Hook, || "PRE_ROUTING".into());
+        if self.gather(Place::Arriving(input), packet, passage)? == Gathered::Waits {
+            return Ok(Verdict::Hold);
+        }
         self.ask(TableName::Raw, Hook::PreRouting, packet, passage)?;
         self.track(packet, passage, true)?;
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
@@ -160,6 +175,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         {
             self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
         }
+        self.cut(output, packet, passage)?;
         Ok(Verdict::Forward(output))
     }
 
@@ -167,6 +183,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let Way::Out(output) = self.stack.routes.way(passage.headers.dst) else { return Err(Reason::NoRoute) };
         passage.output = Some(output);
         self.note(Topic::Hook, || "LOCAL_OUT".into());
+        if self.gather(Place::Leaving, packet, passage)? == Gathered::Waits {
+            return Ok(Verdict::Hold);
+        }
         self.ask(TableName::Raw, Hook::Output, packet, passage)?;
         self.track(packet, passage, false)?;
         self.ask(TableName::Mangle, Hook::Output, packet, passage)?;
@@ -382,12 +401,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         decision
     }
 
-    fn address_of(&self, id: Option<InterfaceId>) -> Option<A> {
+    pub(super) fn address_of(&self, id: Option<InterfaceId>) -> Option<A> {
         self.interfaces.get(id?.place()).and_then(Interface::address)
     }
 
     /// Tells the sender of a packet what is wrong with it.
-    fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
+    pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
         let router = self.address_of(passage.input);
         if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
             self.emit(passage.now, error, attached(passage.seen));
@@ -413,15 +432,14 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Sends a packet of the router's own while another one is under way. It passes the hooks as all that this host sends; one
     /// that has a flow already is not looked up.
-    fn emit(&mut self, now: Instant, bytes: Vec<u8>, attached: Seen) {
+    pub(super) fn emit(&mut self, now: Instant, bytes: Vec<u8>, attached: Seen) {
         let Ok(headers) = A::headers(&bytes) else { return };
         let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
         let mut packet = Packet::from(bytes);
-        let mut passage =
-            Passage { now, input: None, output: None, headers, seen: attached, template: None, traced: false };
+        let mut passage = Passage::new(now, None, headers, attached);
         self.note(Topic::Hook, || "the router answers".into());
         if let Ok(Verdict::Forward(by)) = self.send(&mut packet, &mut passage) {
-            self.outbox.packet(by, packet.bytes);
+            self.outbox.packet(by, packet);
         }
         if attached == Seen::Invalid {
             self.stack.conntrack.leave(now, passage.seen);
@@ -433,8 +451,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     /// Whether a packet is short enough for its way out, or may be cut there.
     fn fits(&mut self, packet: &Packet, passage: &Passage<A>, output: InterfaceId) -> Result<(), Reason> {
         let mtu = self.interfaces[output.place()].mtu;
-        let may_be_cut = A::IS_V4 && packet.bytes[6] & 0x40 == 0;
-        if packet.bytes.len() <= usize::from(mtu) || may_be_cut {
+        if packet.bytes.len() <= usize::from(mtu) || passage.may_be_cut(packet, mtu) {
             return Ok(());
         }
         self.complain(packet, passage, Trouble::TooBig { mtu });
@@ -442,7 +459,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     }
 
     #[inline]
-    fn note(&mut self, topic: Topic, text: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, topic: Topic, text: impl FnOnce() -> String) {
         self.watch.note(topic, text);
     }
 }

@@ -1,9 +1,10 @@
 //! Everything the router has of one address family.
 
-use pinhole_sansio::Instant;
+use pinhole_sansio::{Instant, Rng};
 
 use super::route::Routes;
 use crate::conntrack::{Conntrack, Seen};
+use crate::fragment::Reassembly;
 use crate::headers::Family;
 use crate::rules::{Hook, Ruleset, TableName};
 use crate::table::Flow;
@@ -14,6 +15,10 @@ pub(super) struct Stack<A: Family> {
     pub(super) conntrack: Conntrack<A>,
     pub(super) rules: Ruleset<A>,
     pub(super) routes: Routes<A>,
+    /// Fragments that wait for others.
+    pub(super) reassembly: Reassembly<A>,
+    /// What pieces of an IPv6 packet have in common is drawn from it.
+    pub(super) identifications: Rng,
     /// Whether there are rules in nat: then every flow has its translation decided, if only to be none.
     pub(super) translates: bool,
     /// What conntrack said of the last packet; nothing if it did not get that far.
@@ -28,11 +33,13 @@ pub(super) struct Stack<A: Family> {
 const PRESSURE: (usize, usize) = (95, 100);
 
 impl<A: Family> Stack<A> {
-    pub(super) fn new(conntrack: Conntrack<A>) -> Self {
+    pub(super) fn new(conntrack: Conntrack<A>, seed: u64) -> Self {
         Self {
             conntrack,
             rules: Ruleset::new(),
             routes: Routes::new(),
+            reassembly: Reassembly::new(),
+            identifications: Rng::from_seed(seed),
             translates: false,
             said: None,
             hurries: true,

@@ -20,6 +20,8 @@ use crate::{Interface, InterfaceId};
 
 /// Scripts begin at this time, so that nothing is younger than the engine.
 const BEGIN: Instant = Instant::from_millis(1_000_000);
+/// IPv6's fragment header (RFC 8200 §4.5).
+const FRAGMENT: u8 = 44;
 /// What is too big for a link is no affair of connection tracking.
 const MTU: u16 = 65_535;
 
@@ -134,6 +136,7 @@ impl Executor for Engine {
         while let Some((by, packet)) = self.router.poll_transmit() {
             outputs.push(Output { side: self.side(by), packet: packet.bytes });
         }
+        outputs.iter_mut().for_each(|output| forget_identification(&mut output.packet));
         let tuple = self.lookup.tuple(packet);
         let entry = tuple.and_then(|tuple| self.entry(tuple));
         Ok(Observed { outputs, delivered: verdict == Verdict::Deliver, info, entry })
@@ -160,6 +163,15 @@ fn build(personality: Personality, seed: u64, setup: &Setup) -> (Router, [Interf
         router.add_route(net.parse().expect("a network"), sides[Side::Out.index()]);
     }
     (router, sides)
+}
+
+/// What pieces of an IPv6 packet have in common is drawn at random, so there is nothing to compare: it becomes zero.
+fn forget_identification(packet: &mut [u8]) {
+    if let [0x60..=0x6f, _, _, _, _, _, FRAGMENT, ..] = packet
+        && let Some(identification) = packet.get_mut(44..48)
+    {
+        identification.fill(0);
+    }
 }
 
 fn named<A: Address>(tuple: TupleView, src: A, dst: A) -> Tuple<A> {
