@@ -138,7 +138,7 @@ fn a_table_that_is_not_there_is_idle() {
 }
 
 #[test]
-fn the_way_is_told_as_the_kernel_traces_it() {
+fn the_way_is_told_rule_by_rule_with_what_the_packet_has_instead() {
     let lines = ":FORWARD DROP [0:0]\n:a - [0:0]\n-A FORWARD -i wan -j ACCEPT\n-A FORWARD -p tcp -m tcp --dport 22 -j ACCEPT\n\
                  -A FORWARD -j a\n-A a -m conntrack --ctstate INVALID -j DROP";
     let mut notes: Vec<Note> = Vec::new();
@@ -148,12 +148,12 @@ fn the_way_is_told_as_the_kernel_traces_it() {
     assert_eq!(
         told,
         [
-            "filter:FORWARD:rule:1 does not match: -i wan",
-            "filter:FORWARD:rule:2 does not match: -m tcp --dport 22",
-            "TRACE: filter:FORWARD:rule:3",
-            "filter:a:rule:1 does not match: -m conntrack --ctstate INVALID",
-            "TRACE: filter:a:return:2",
-            "TRACE: filter:FORWARD:policy:4",
+            "filter:FORWARD:1 does not match: -i wan, and its way in is lan (of -i wan -j ACCEPT)",
+            "filter:FORWARD:2 does not match: -m tcp --dport 22, and it goes from port 0 to 0",
+            "filter:FORWARD:3 matches: -j a",
+            "filter:a:1 does not match: -m conntrack --ctstate INVALID",
+            "filter:a ends without a decision: back to FORWARD",
+            "filter:FORWARD: no rule decided, the policy is DROP",
         ]
     );
 }
