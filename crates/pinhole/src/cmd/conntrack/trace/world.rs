@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
 use pinhole_netfilter::rules::{Not, Ruleset, Sets};
 use pinhole_netfilter::script::{Family, Script};
-use pinhole_netfilter::settings::{Personality, Settings};
+use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::tuple::Address;
 use pinhole_netfilter::{Interface, InterfaceId, Router};
 use pinhole_sansio::Instant;
@@ -41,6 +41,7 @@ pub(super) struct World {
     ways: Vec<(IpNet, usize)>,
     /// Where all packets come in, if that was said.
     input: Option<InterfaceId>,
+    kernel: &'static str,
     notes: Vec<String>,
 }
 
@@ -77,6 +78,7 @@ impl World {
             ids: Vec::new(),
             ways: Vec::new(),
             input: None,
+            kernel: args.kernel.name,
             notes,
         };
         world.plug(&ports, args.pcap.is_some());
@@ -199,11 +201,6 @@ impl World {
         let _ = self.router.set("nf_conntrack_checksum", "0");
     }
 
-    /// Whether there is an interface of that name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.ports.iter().any(|port| port.name == name)
-    }
-
     /// Where a packet comes from: the side that was said, or the one that leads back to its source.
     pub(super) fn origin(&self, side: Option<&str>, packet: &[u8]) -> Result<Origin, String> {
         if let Some(side) = side {
@@ -248,8 +245,8 @@ impl World {
     }
 
     /// The kernel that it is like.
-    pub(super) fn kernel(&mut self) -> Personality {
-        self.router.v4().settings.personality
+    pub(super) const fn kernel(&self) -> &'static str {
+        self.kernel
     }
 }
 
