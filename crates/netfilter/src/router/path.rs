@@ -88,6 +88,11 @@ impl<A: Family> Stack<A> {
     #[inline]
     fn leave<W: Watch>(&mut self, passage: &Passage<A>, watch: &mut W) {
         let &Passage { now, seen, .. } = passage;
+        if let Seen::Flow { at, .. } = seen
+            && !self.conntrack.table.flow(at).status.contains(Status::CONFIRMED)
+        {
+            watch.note(Topic::Table, || "the flow that it began was never confirmed: nothing of it stays");
+        }
         watch.end(|| self.ending(now, seen));
         self.conntrack.leave(now, seen);
     }

@@ -399,9 +399,7 @@ fn outside(
         let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
         watch.note(Topic::Track, || {
             let (maxend, past) = (sender.maxend, seq.wrapping_sub(sender.maxend));
-            format!(
-                "window condition I fails: it begins at {seq}, {past} bytes past {maxend}, the last that is allowed"
-            )
+            format!("window condition I fails: it begins at {seq}, {past} past {maxend}, the last that is allowed")
         });
         if known && ii && iii && iv && overshot <= receiver.maxwin {
             watch.note(Topic::Track, || {
@@ -416,24 +414,22 @@ fn outside(
     } else if !iii {
         watch.note(Topic::Track, || {
             let (end, past) = (receiver.end, sack.wrapping_sub(receiver.end));
-            format!(
-                "window condition III fails: it acknowledges {sack}, {past} bytes past {end}, the last that was sent"
-            )
+            format!("window condition III fails: it acknowledges {sack}, {past} past {end}, the last that was sent")
         });
         Window::Out
     } else if known && !ii {
         watch.note(Topic::Track, || {
             let before = oldest.wrapping_sub(end);
-            format!("window condition II fails: it ends at {end}, {before} bytes before {oldest}: old data again, let through")
+            format!(
+                "window condition II fails: it ends at {end}, {before} before {oldest}: old data again, let through"
+            )
         });
         Window::Ignore
     } else {
         let oldest = oldest_ack(sender, receiver);
         watch.note(Topic::Track, || {
             let before = oldest.wrapping_sub(sack);
-            format!(
-                "window condition IV fails: it acknowledges {sack}, {before} bytes before {oldest}: old, let through"
-            )
+            format!("window condition IV fails: it acknowledges {sack}, {before} before {oldest}: old, let through")
         });
         Window::Ignore
     };
