@@ -9,6 +9,7 @@ use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
 use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
+use crate::explain::{Ending, FlowState};
 use crate::fragment::{Place, Whole};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
@@ -17,7 +18,8 @@ use crate::rules::{
     AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Reject, Subject, TableName, Template, Tracking,
     Translation,
 };
-use crate::status::{CtInfo, Direction};
+use crate::script::Info;
+use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::Address;
 use crate::watch::{Topic, Watch};
 
@@ -65,7 +67,7 @@ impl<A: Family> Stack<A> {
         let mut passage = Passage::new(now, Some(input), headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
         let result = walk.receive(input, packet, &mut passage);
-        self.conntrack.leave(now, passage.seen);
+        self.leave(&passage, watch);
         result.unwrap_or_else(Verdict::Drop)
     }
 
@@ -86,8 +88,36 @@ impl<A: Family> Stack<A> {
         let mut passage = Passage::new(now, None, headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
         let result = walk.send(packet, &mut passage);
-        self.conntrack.leave(now, passage.seen);
+        self.leave(&passage, watch);
         result.unwrap_or_else(Verdict::Drop)
+    }
+
+    /// A packet's way is over.
+    #[inline]
+    fn leave<W: Watch>(&mut self, passage: &Passage<A>, watch: &mut W) {
+        let &Passage { now, seen, .. } = passage;
+        if let Seen::Flow { at, .. } = seen
+            && !self.conntrack.table.flow(at).status.contains(Status::CONFIRMED)
+        {
+            watch.note(Topic::Table, || "the flow that it began was never confirmed: nothing of it stays");
+        }
+        watch.end(|| self.ending(now, seen));
+        self.conntrack.leave(now, seen);
+    }
+
+    /// What is known of a packet's flow in the end.
+    #[cold]
+    fn ending(&self, now: Instant, seen: Seen) -> Ending {
+        let (info, flow) = match seen {
+            Seen::Invalid => (None, None),
+            Seen::Untracked => (Some(CtInfo::Untracked), None),
+            Seen::Flow { at, info } => {
+                let status = self.conntrack.table.flow(at).status;
+                let stays = status.contains(Status::CONFIRMED) && !status.contains(Status::DYING);
+                (Some(info), stays.then(|| FlowState::of(&self.conntrack.table, at, now)))
+            }
+        };
+        Ending { info: info.into(), flow }
     }
 }
 
@@ -107,9 +137,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<Verdict, Reason> {
         if !passage.headers.src.is_unicast() {
+            self.note(Topic::Route, || format!("the source {} is no single host's address", passage.headers.src));
             return Err(Reason::NotUnicast);
         }
-        self.note(Topic::Hook, || "PRE_ROUTING".into());
+        self.watch.hook(Hook::PreRouting);
         if self.gather(Place::Arriving(input), packet, passage)? == Gathered::Waits {
             return Ok(Verdict::Hold);
         }
@@ -118,17 +149,17 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
         self.translate(Hook::PreRouting, packet, passage)?;
         match self.stack.routes.way(passage.headers.dst) {
-            Way::Local | Way::Many => {
-                self.note(Topic::Route, || "to this host".into());
+            way @ (Way::Local | Way::Many) => {
+                self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
             }
-            Way::Out(output) => {
+            way @ Way::Out(output) => {
                 passage.output = Some(output);
-                let interfaces = self.interfaces;
-                self.note(Topic::Route, || format!("out by {}", name(interfaces, Some(output))));
+                self.note_way(passage.headers.dst, way);
                 self.forward(packet, passage, output)
             }
-            Way::None => {
+            way @ Way::None => {
+                self.note_way(passage.headers.dst, way);
                 self.complain(packet, passage, Trouble::HostUnreachable);
                 Err(Reason::NoRoute)
             }
@@ -136,7 +167,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     }
 
     fn input(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        self.note(Topic::Hook, || "LOCAL_IN".into());
+        self.watch.hook(Hook::Input);
         self.ask(TableName::Mangle, Hook::Input, packet, passage)?;
         self.ask(TableName::Filter, Hook::Input, packet, passage)?;
         if self.stack.conntrack.settings.personality.nat_local_in {
@@ -153,20 +184,24 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         output: InterfaceId,
     ) -> Result<Verdict, Reason> {
         if passage.headers.ttl <= 1 {
+            let ttl = passage.headers.ttl;
+            self.note(Topic::Route, || format!("its time to live is {ttl}: this is one router too many"));
             self.complain(packet, passage, Trouble::TimeExceeded);
             return Err(Reason::TimeExceeded);
         }
         self.fits(packet, passage, output)?;
         A::decrement_ttl(&mut packet.bytes);
         passage.headers.ttl -= 1;
-        self.note(Topic::Hook, || "FORWARD".into());
+        let ttl = passage.headers.ttl;
+        self.note(Topic::Route, || format!("its time to live goes from {} to {ttl}", ttl + 1));
+        self.watch.hook(Hook::Forward);
         self.ask(TableName::Mangle, Hook::Forward, packet, passage)?;
         self.ask(TableName::Filter, Hook::Forward, packet, passage)?;
         self.leave(packet, passage, output)
     }
 
     fn leave(&mut self, packet: &mut Packet, passage: &mut Passage<A>, output: InterfaceId) -> Result<Verdict, Reason> {
-        self.note(Topic::Hook, || "POST_ROUTING".into());
+        self.watch.hook(Hook::PostRouting);
         self.ask(TableName::Mangle, Hook::PostRouting, packet, passage)?;
         self.translate(Hook::PostRouting, packet, passage)?;
         self.confirm(packet, passage)?;
@@ -180,9 +215,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     }
 
     fn send(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        let Way::Out(output) = self.stack.routes.way(passage.headers.dst) else { return Err(Reason::NoRoute) };
+        let way = self.stack.routes.way(passage.headers.dst);
+        self.note_way(passage.headers.dst, way);
+        let Way::Out(output) = way else { return Err(Reason::NoRoute) };
         passage.output = Some(output);
-        self.note(Topic::Hook, || "LOCAL_OUT".into());
+        self.watch.hook(Hook::Output);
         if self.gather(Place::Leaving, packet, passage)? == Gathered::Waits {
             return Ok(Verdict::Hold);
         }
@@ -191,7 +228,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::Output, packet, passage)?;
         self.translate(Hook::Output, packet, passage)?;
         self.ask(TableName::Filter, Hook::Output, packet, passage)?;
-        match self.stack.routes.way(passage.headers.dst) {
+        let way = self.stack.routes.way(passage.headers.dst);
+        if way != Way::Out(output) {
+            self.note_way(passage.headers.dst, way);
+        }
+        match way {
             Way::Out(output) => {
                 passage.output = Some(output);
                 self.leave(packet, passage, output)
@@ -206,6 +247,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
         if passage.seen != Seen::Invalid {
             self.stack.said = Some(passage.seen);
+            self.note(Topic::Table, || match passage.seen {
+                Seen::Flow { .. } => "it belongs to the flow of the packet that it answers".into(),
+                Seen::Untracked | Seen::Invalid => {
+                    "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into()
+                }
+            });
             return Ok(());
         }
         let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
@@ -215,6 +262,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Stopped::Tracker => Reason::Tracker,
         })?;
         self.stack.said = Some(passage.seen);
+        let seen = passage.seen;
+        self.note(Topic::Table, || match seen {
+            Seen::Invalid => "the packet is INVALID: it goes on without a flow, and nothing is translated".into(),
+            Seen::Untracked => "the packet is UNTRACKED: messages of this kind never have a flow".into(),
+            Seen::Flow { info, .. } => format!("the packet is {}", Info::Tracked(info)),
+        });
         Ok(())
     }
 
@@ -249,7 +302,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let masquerade = self.stack.conntrack.table.flow(at).masquerade;
         let leaves = hook == Hook::PostRouting && info.direction() == Direction::Original;
         if leaves && masquerade.is_some() && masquerade != passage.output {
-            self.stack.conntrack.table.flow_mut(at).status |= crate::Status::DYING;
+            self.stack.conntrack.table.flow_mut(at).status |= Status::DYING;
+            let [old, new] = [masquerade, passage.output].map(|id| name(self.interfaces, id));
+            self.watch.note(Topic::Nat, || {
+                format!("its flow is masqueraded behind {old}, and it leaves by {new}: the flow and the packet go")
+            });
             return Err(Reason::OtherInterface);
         }
         Ok(())
@@ -273,21 +330,26 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
                 let range = match translation {
                     Translation::To(_, range) => range,
                     Translation::Masquerade(range) => {
-                        let own = self.address_of(passage.output).ok_or(Reason::NoAddress)?;
+                        let own = self.address_of(passage.output);
+                        self.note_own("masquerade", passage.output, own);
+                        let own = own.ok_or(Reason::NoAddress)?;
                         self.stack.conntrack.table.flow_mut(at).masquerade = passage.output;
                         Range { addresses: Some((own, own)), ..range }
                     }
                     Translation::Redirect(range) => {
                         let own = match hook {
                             Hook::Output => loopback::<A>(),
-                            _ => self.address_of(passage.input),
+                            Hook::PreRouting | Hook::Input | Hook::Forward | Hook::PostRouting => {
+                                self.address_of(passage.input)
+                            }
                         };
+                        self.note_own("redirect", passage.input, own);
                         let own = own.ok_or(Reason::NoAddress)?;
                         Range { addresses: Some((own, own)), ..range }
                     }
                 };
                 let manip = translation.manip();
-                self.note(Topic::Nat, || format!("a rule asks for {range}"));
+                self.note(Topic::Nat, || format!("the rule allows as {manip}: {range}"));
                 self.stack.conntrack.decide(now, at, &range, manip, self.watch);
             }
         }
@@ -318,6 +380,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<(), Reason> {
         if !self.stack.is_busy(table, hook) {
+            self.note(Topic::Tried, || format!("{table}: no chain at {hook}"));
             return Ok(());
         }
         self.obey(table, hook, packet, passage)
@@ -405,10 +468,36 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.interfaces.get(id?.place()).and_then(Interface::address)
     }
 
+    /// Says which way was chosen, and by which route.
+    #[inline]
+    fn note_way(&mut self, to: A, way: Way) {
+        let Self { stack, interfaces, watch, .. } = self;
+        watch.note(Topic::Route, || match way {
+            Way::Local => format!("{to} is this host's own address: in"),
+            Way::Many => format!("{to} is no single host's address: in"),
+            Way::Out(output) => {
+                let route = stack.routes.network_of(to).map_or_else(String::new, |net| format!(" (route {net})"));
+                format!("{to}: out by {}{route}", name(interfaces, Some(output)))
+            }
+            Way::None => format!("no route leads to {to}"),
+        });
+    }
+
+    /// Says which of the router's addresses is used.
+    #[inline]
+    fn note_own(&mut self, what: &str, id: Option<InterfaceId>, own: Option<A>) {
+        let interface = name(self.interfaces, id);
+        self.watch.note(Topic::Nat, || match own {
+            Some(own) => format!("{what}: the address of {interface} is {own}"),
+            None => format!("{what}: {interface} has no address"),
+        });
+    }
+
     /// Tells the sender of a packet what is wrong with it.
     pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
         let router = self.address_of(passage.input);
         if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
+            self.note(Topic::Route, || "its sender is told by ICMP".into());
             self.emit(passage.now, error, attached(passage.seen));
         }
     }
@@ -437,8 +526,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
         let mut packet = Packet::from(bytes);
         let mut passage = Passage::new(now, None, headers, attached);
-        self.note(Topic::Hook, || "the router answers".into());
-        if let Ok(Verdict::Forward(by)) = self.send(&mut packet, &mut passage) {
+        // The answer has a way of its own, which is not what is explained.
+        let mut walk = Walk { stack: self.stack, interfaces: self.interfaces, outbox: self.outbox, watch: &mut () };
+        if let Ok(Verdict::Forward(by)) = walk.send(&mut packet, &mut passage) {
             self.outbox.packet(by, packet);
         }
         if attached == Seen::Invalid {
@@ -454,6 +544,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if packet.bytes.len() <= usize::from(mtu) || passage.may_be_cut(packet, mtu) {
             return Ok(());
         }
+        let length = packet.bytes.len();
+        self.note(Topic::Route, || {
+            format!("it has {length} bytes, the way out takes {mtu}, and it may not be fragmented")
+        });
         self.complain(packet, passage, Trouble::TooBig { mtu });
         Err(Reason::TooBig)
     }

@@ -73,6 +73,13 @@ impl<A: Family> Routes<A> {
         route.map_or(Way::None, |route| Way::Out(route.to))
     }
 
+    /// The network of the route that leads to an address, for whoever wants to know.
+    pub(super) fn network_of(&self, to: A) -> Option<IpNet> {
+        let number = to.to_number();
+        let route = self.routes.iter().find(|route| number & route.mask == route.network.to_number())?;
+        IpNet::new(route.network.into(), route.mask.count_ones() as u8).ok()
+    }
+
     pub(super) fn is_local(&self, address: A) -> bool {
         self.local.contains(&address)
     }

@@ -77,10 +77,10 @@ impl State {
         };
         if let Judgement::Accept(change) = judgement {
             if let Some(timeout) = change.timeout {
-                watch.note(Topic::Track, || format!("the entry lives {timeout:?} from now on"));
+                watch.note(Topic::Track, || format!("the flow lives {} s from now on", timeout.as_secs_f64()));
             }
             if change.assured {
-                watch.note(Topic::Track, || "the entry becomes ASSURED");
+                watch.note(Topic::Track, || "the flow becomes ASSURED: it is not dropped early");
             }
         }
         judgement
