@@ -1,15 +1,23 @@
 //! What goes through our engine as a router comes out as it was, large packets of one flow included.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pinhole_host::namespace::Namespace;
+use pinhole_host::netlink::route::{self, link, table};
+use pinhole_host::tun::{READ_LEN, Tun};
 use pinhole_netfilter::behaviour::Behaviour;
 use pinhole_netns::Program;
 use pinhole_netns::gateway::{Crossing, Offload, Plane};
 use pinhole_sansio::Rng;
+use pinhole_wire::checksum::Sum;
+use pinhole_wire::{Protocol, ip};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::support::{lacks, receive, skip_without_privilege};
 
@@ -144,6 +152,66 @@ fn datagrams_whose_checksums_the_host_leaves_unfinished_arrive_both_ways() {
         assert_eq!((text.as_str(), from.ip()), ("there", IpAddr::V4(Crossing::EXTERNAL)));
         server.send_to(b"and back", from).expect("a route");
         assert_eq!(receive(&client).expect("it arrives").0, "and back");
+    }
+}
+
+#[test]
+fn on_a_cable_behind_the_gateway_every_checksum_is_whole_and_right() {
+    if skip_without_privilege() {
+        return;
+    }
+    const BEHIND: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+    const SEGMENT: usize = 1_000;
+    for crossing in [with_behaviour(Offload::Offered), with_rules(Offload::Offered)] {
+        let outside = crossing.outside();
+        outside.set("net/ipv4/ip_forward", "1").expect("a router");
+        let plug = || {
+            let cable = Tun::create_plain("cable", 1_500)?;
+            let mut socket = route::open().map_err(io::Error::other)?;
+            let up = link::Change { up: Some(true), ..Default::default() };
+            link::set(&mut socket, cable.index(), &up).map_err(io::Error::other)?;
+            let to = IpNet::from(IpAddr::V4(BEHIND));
+            table::add(&mut socket, &table::Route::to(to, cable.index())).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(cable)
+        };
+        let cable = outside.run(plug).expect("a thread").expect("a device");
+        let (_, client) = sockets(&crossing);
+        let size = SEGMENT as libc::c_int;
+        // SAFETY: the option is an integer that lives here.
+        let set = unsafe {
+            let size_of = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(client.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const size).cast(), size_of)
+        };
+        assert_eq!(set, 0, "UDP_SEGMENT: {}", io::Error::last_os_error());
+        client.send_to(&[7; 4 * SEGMENT + 1], (BEHIND, 9)).expect("a route");
+        client.send_to(b"alone", (BEHIND, 9)).expect("a route");
+        let connecting = crossing.inside().run(|| {
+            let socket =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+            let started = rustix::net::connect(&socket, &SocketAddr::from((BEHIND, 9)));
+            assert_eq!(started, Err(rustix::io::Errno::INPROGRESS));
+            Ok::<_, rustix::io::Errno>(socket)
+        });
+        let _connecting = connecting.expect("a thread").expect("a socket");
+        let mut buffer = vec![0; READ_LEN];
+        let mut seen = Vec::new();
+        while seen.len() < 7 {
+            let ready = poll(&mut [PollFd::new(&cable, PollFlags::IN)], Some(&Timespec { tv_sec: 20, tv_nsec: 0 }));
+            assert_eq!(ready, Ok(1), "nothing more came after {seen:?}");
+            let Some((_, packet)) = cable.read(&mut buffer).expect("a device") else { continue };
+            let Ok(ip) = ip::Packet::new_checked(packet) else { continue };
+            if ip.src() != IpAddr::V4(Crossing::EXTERNAL) {
+                continue;
+            }
+            let upper = ip.upper().expect("a packet of ours");
+            let body = &packet[upper.offset..upper.end];
+            let sum = Sum::pseudo_header(ip.src(), ip.dst(), upper.protocol, body.len()).bytes(body);
+            assert!(sum.is_valid(), "after {seen:?}: {packet:02x?}");
+            seen.push((upper.protocol, body.len()));
+        }
+        let of = |protocol| seen.iter().filter(move |(one, _)| *one == protocol).map(|(_, length)| *length);
+        assert_eq!(of(Protocol::Udp).collect::<Vec<_>>(), [1_008, 1_008, 1_008, 1_008, 9, 13]);
+        assert_eq!(of(Protocol::Tcp).count(), 1);
     }
 }
 
