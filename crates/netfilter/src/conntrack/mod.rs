@@ -19,6 +19,7 @@ pub(crate) use confirm::Unconfirmed;
 pub(crate) use enter::{Ask, Stopped};
 pub use event::{Event, Happened};
 pub use statistics::Statistics;
+pub(crate) use translate::Untranslated;
 
 use crate::expect::Expectations;
 use crate::helper;

@@ -9,6 +9,15 @@ use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::Address;
 use crate::watch::{Topic, Watch};
 
+/// Why a packet is dropped that is to be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untranslated {
+    /// It is an ICMP error, and cannot be.
+    IcmpError(ErrorRefused),
+    /// It ends within its transport header.
+    TooShort,
+}
+
 impl<A: Family> Conntrack<A> {
     /// Whether a new flow's translation of this kind is decided.
     #[inline]
@@ -63,7 +72,7 @@ impl<A: Family> Conntrack<A> {
     /// Makes a packet look as its flow is translated, as a hook does that translates `manip`.
     ///
     /// # Errors
-    /// Why an ICMP error is to be dropped.
+    /// Why it is to be dropped.
     #[inline]
     pub(crate) fn translate<W: Watch>(
         &mut self,
@@ -72,13 +81,14 @@ impl<A: Family> Conntrack<A> {
         seen: Seen,
         manip: Manip,
         watch: &mut W,
-    ) -> Result<(), ErrorRefused> {
+    ) -> Result<(), Untranslated> {
         let Seen::Flow { at, info } = seen else { return Ok(()) };
         let flow = self.table.flow(at);
         let direction = info.direction();
         if matches!(info, CtInfo::Related | CtInfo::RelatedReply) && is_icmp(headers) {
             let before = (headers.src, headers.dst);
-            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)?;
+            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)
+                .map_err(Untranslated::IcmpError)?;
             if before != (headers.src, headers.dst) {
                 watch.note(Topic::Nat, || format!("the ICMP error now goes from {} to {}", headers.src, headers.dst));
             }
@@ -87,7 +97,7 @@ impl<A: Family> Conntrack<A> {
         if nat::is_translated(flow.status, direction, manip)
             && let Some(target) = flow.tuple(!direction).inverse()
         {
-            nat::rewrite(packet, headers, &target, manip);
+            nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
             watch.note(Topic::Nat, || match manip {
                 Manip::Source => format!("the source is now {}", target.src_end()),
                 Manip::Destination => format!("the destination is now {}", target.dst_end()),

@@ -26,7 +26,23 @@ pub(super) fn complain<A: Family>(
     let Some(router) = interfaces.get(by.place()).and_then(Interface::address::<A>) else { return };
     let mut buffer = [0; ROOM];
     if let Ok(length) = answer::error(&packet.bytes, trouble, router.into(), &mut buffer) {
-        outbox.packet(by, buffer[..length].to_vec());
+        let mut error = buffer[..length].to_vec();
+        give_precedence(&mut error, &packet.bytes);
+        outbox.packet(by, error);
+    }
+}
+
+/// ICMP errors of Linux have the precedence "internetwork control" beside the type of service of the packet that they are
+/// about, and may be fragmented (`__icmp_send` in `net/ipv4/icmp.c`). ICMPv6 has neither.
+fn give_precedence(error: &mut [u8], about: &[u8]) {
+    const INTERNETWORK_CONTROL: u8 = 0xc0;
+    const TYPE_OF_SERVICE: u8 = 0x1e;
+    if let (Ok(ip::Packet::V4(mut error)), Ok(ip::Packet::V4(about))) =
+        (ip::Packet::new_checked(error), ip::Packet::new_checked(about))
+    {
+        error.set_traffic_class(about.traffic_class() & TYPE_OF_SERVICE | INTERNETWORK_CONTROL);
+        error.set_dont_fragment(false);
+        error.fill_checksum();
     }
 }
 
@@ -53,6 +69,7 @@ pub(super) fn reject<A: Family>(
             if let Ok(length) = answer::error(&packet.bytes, Trouble::PortUnreachable, router.into(), &mut buffer) {
                 let mut error = buffer[..length].to_vec();
                 recode::<A>(&mut error, code, router.into());
+                give_precedence(&mut error, &packet.bytes);
                 outbox.packet(by, error);
             }
         }

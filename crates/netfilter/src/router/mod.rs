@@ -33,7 +33,7 @@ use pinhole_wire::Malformed;
 
 pub use verdict::{Reason, Verdict};
 
-use crate::conntrack::Conntrack;
+use crate::conntrack::{Conntrack, Seen};
 use crate::interface::{Interface, InterfaceId};
 use crate::rules::{Log, Ruleset};
 use crate::settings::{SettingError, Settings};
@@ -186,6 +186,16 @@ impl Router {
             None => Verdict::Drop(Reason::Malformed(Malformed::Truncated)),
         };
         self.count(verdict)
+    }
+
+    /// What conntrack said of the last packet of IPv4; nothing if it did not get that far.
+    pub fn said_v4(&self) -> Option<Seen> {
+        self.v4.said
+    }
+
+    /// The same of IPv6.
+    pub fn said_v6(&self) -> Option<Seen> {
+        self.v6.said
     }
 
     /// The next packet that the router itself sends, and the interface that it leaves by.

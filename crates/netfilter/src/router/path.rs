@@ -8,7 +8,7 @@ use super::answer;
 use super::route::{Way, is_unicast};
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
-use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed};
+use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
@@ -47,6 +47,7 @@ impl<A: Family> Stack<A> {
         if input.place() >= interfaces.len() {
             return Verdict::Drop(Reason::NotForUs);
         }
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -70,6 +71,7 @@ impl<A: Family> Stack<A> {
         outbox: &mut Outbox,
         watch: &mut W,
     ) -> Verdict {
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -184,6 +186,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     #[inline]
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
         if passage.seen == Seen::Untracked {
+            self.stack.said = Some(Seen::Untracked);
             return Ok(());
         }
         let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
@@ -192,6 +195,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Stopped::TableFull => Reason::TableFull,
             Stopped::Tracker => Reason::Tracker,
         })?;
+        self.stack.said = Some(passage.seen);
         Ok(())
     }
 
@@ -214,7 +218,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         }
         let Passage { headers, seen, .. } = passage;
         let translated = self.stack.conntrack.translate(&mut packet.bytes, headers, *seen, manip, self.watch);
-        translated.map_err(Reason::IcmpError)
+        translated.map_err(|untranslated| match untranslated {
+            Untranslated::IcmpError(refused) => Reason::IcmpError(refused),
+            Untranslated::TooShort => Reason::TooShort,
+        })
     }
 
     /// A masqueraded flow must not leave by another interface than before (`nf_nat_oif_changed`).

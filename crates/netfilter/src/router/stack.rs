@@ -3,7 +3,7 @@
 use pinhole_sansio::Instant;
 
 use super::route::Routes;
-use crate::conntrack::Conntrack;
+use crate::conntrack::{Conntrack, Seen};
 use crate::headers::Family;
 use crate::interface::InterfaceId;
 use crate::rules::{Hook, Ruleset, TableName};
@@ -17,6 +17,8 @@ pub(super) struct Stack<A: Family> {
     pub(super) routes: Routes<A>,
     /// Whether there are rules in nat: then every flow has its translation decided, if only to be none.
     pub(super) translates: bool,
+    /// What conntrack said of the last packet; nothing if it did not get that far.
+    pub(super) said: Option<Seen>,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -26,7 +28,7 @@ const PRESSURE: (usize, usize) = (95, 100);
 
 impl<A: Family> Stack<A> {
     pub(super) fn new(conntrack: Conntrack<A>) -> Self {
-        Self { conntrack, rules: Ruleset::new(), routes: Routes::new(), translates: false, busy: [0; 4] }
+        Self { conntrack, rules: Ruleset::new(), routes: Routes::new(), translates: false, said: None, busy: [0; 4] }
     }
 
     pub(super) fn set_rules(&mut self, rules: Ruleset<A>) {
