@@ -7,6 +7,7 @@
 //!
 //! Expiry is lazy, as in Linux: a lookup that meets an expired flow removes it, and [`Table::sweep`] goes through the rest.
 
+mod audit;
 mod flow;
 mod hash;
 mod index;
