@@ -1,9 +1,9 @@
 //! Messages that others send and files that others write: DNS and WireGuard.
 
+use pinhole_dns::Name;
 use pinhole_dns::answers::{Answers, Asker, Query};
 use pinhole_dns::message::{Message, View};
 use pinhole_dns::zone::Zone;
-use pinhole_dns::Name;
 use pinhole_wg::{quick, uapi};
 
 /// Any bytes as a message, a query and a name.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::flow::Bits;
 use super::flow::{Flow, NOBODY, Place};
 use super::{Table, hash_at};
 use crate::status::{Direction, Status};
@@ -24,19 +25,23 @@ impl<A: Address> Table<A> {
         let (mut free, mut at) = (HashSet::new(), self.free);
         while at != NOBODY {
             let place = self.flows.get(at as usize).ok_or_else(|| format!("free place {at} is none"))?;
-            ensure(place.is_free, || format!("place {at} is in the list of free ones and has {}", say(place)))?;
+            ensure(place.bits.contains(Bits::IS_FREE), || {
+                format!("place {at} is in the list of free ones and has {}", say(place))
+            })?;
             ensure(free.insert(at), || format!("free place {at} is listed twice"))?;
             at = place.newer;
         }
         for (at, flow) in self.flows.iter().enumerate() {
             let listed = free.contains(&(at as u32));
-            ensure(flow.is_free == listed, || format!("free place {at} is in no list"))?;
+            ensure(flow.bits.contains(Bits::IS_FREE) == listed, || format!("free place {at} is in no list"))?;
             let aside = self.extras.contains_key(&(at as u32));
-            ensure(flow.has_extra == aside, || format!("place {at}: something is kept aside of it, or should be"))?;
+            ensure(flow.bits.contains(Bits::HAS_EXTRA) == aside, || {
+                format!("place {at}: something is kept aside of it, or should be")
+            })?;
         }
         let taken = self.flows.len() - free.len();
         ensure(taken == self.len, || format!("{taken} flows, counted as {}", self.len))?;
-        let aside = self.flows.iter().filter(|flow| flow.has_extra).count();
+        let aside = self.flows.iter().filter(|flow| flow.bits.contains(Bits::HAS_EXTRA)).count();
         ensure(aside == self.extras.len(), || format!("{} are kept aside, of {aside} flows", self.extras.len()))
     }
 
@@ -48,7 +53,7 @@ impl<A: Address> Table<A> {
                 continue;
             }
             for direction in [Direction::Original, Direction::Reply] {
-                if direction == Direction::Original && flow.reply_only {
+                if direction == Direction::Original && flow.bits.contains(Bits::REPLY_ONLY) {
                     continue;
                 }
                 found += 1;
@@ -70,12 +75,15 @@ impl<A: Address> Table<A> {
     /// Each flow that is translated from its source is in the list of that source once, between its neighbours.
     fn audit_sources(&self) -> Result<(), String> {
         let mut heads = 0;
-        for (at, flow) in self.taken().filter(|(_, flow)| flow.has_source) {
+        for (at, flow) in self.taken().filter(|(_, flow)| flow.bits.contains(Bits::HAS_SOURCE)) {
             let neighbour = |place: u32, back: fn(&Flow<A>) -> u32| {
                 let other = self.flows.get(place as usize);
                 place == NOBODY
                     || other.is_some_and(|other| {
-                        !other.is_free && other.has_source && back(other) == at && other.has_same_source(flow)
+                        !other.bits.contains(Bits::IS_FREE)
+                            && other.bits.contains(Bits::HAS_SOURCE)
+                            && back(other) == at
+                            && other.has_same_source(flow)
                     })
             };
             ensure(neighbour(flow.older, |other| other.newer), || format!("{at} and the older {} differ", flow.older))?;
@@ -84,14 +92,19 @@ impl<A: Address> Table<A> {
             ensure(head.is_some() == (flow.newer == NOBODY), || format!("{at} and the first of its source differ"))?;
             heads += usize::from(head.is_some());
         }
-        let sources: HashSet<_> = self.taken().filter(|(_, flow)| flow.has_source).map(|(_, f)| source(f)).collect();
+        let sources: HashSet<_> =
+            self.taken().filter(|(_, flow)| flow.bits.contains(Bits::HAS_SOURCE)).map(|(_, f)| source(f)).collect();
         ensure(sources.len() == heads, || format!("{heads} lists of {} sources", sources.len()))?;
         let all = self.sources.audit(|value| self.secret.hash_source(&self.flows[value as usize]))?;
         ensure(all == heads, || format!("the index has {all} sources, the flows {heads}"))
     }
 
     fn taken(&self) -> impl Iterator<Item = (u32, &Flow<A>)> {
-        self.flows.iter().enumerate().filter(|(_, flow)| !flow.is_free).map(|(at, flow)| (at as u32, flow))
+        self.flows
+            .iter()
+            .enumerate()
+            .filter(|(_, flow)| !flow.bits.contains(Bits::IS_FREE))
+            .map(|(at, flow)| (at as u32, flow))
     }
 }
 

@@ -227,7 +227,8 @@ impl<'a> World<'a> {
     fn error(&mut self) {
         let Some(at) = self.recent() else { return };
         let Some((by, about)) = self.seen[at].output.clone() else { return };
-        let trouble = *self.choices.one_of(&[Trouble::TimeExceeded, Trouble::PortUnreachable, Trouble::HostUnreachable]);
+        let trouble =
+            *self.choices.one_of(&[Trouble::TimeExceeded, Trouble::PortUnreachable, Trouble::HostUnreachable]);
         let from = if about[0] >> 4 == 4 { "192.0.2.9" } else { "2001:db8:5::9" };
         let mut error = vec![0; answer::MAX_ERROR_V6];
         let length = answer::error(&about, trouble, from.parse().expect("an address"), &mut error);
@@ -314,13 +315,28 @@ impl<'a> World<'a> {
         let which = self.choices.below(8);
         let expected = match self.choices.below(4) {
             0..3 => self.router.v4().expectations.iter().nth(which).map(|(_, e)| {
-                let src = if e.mask.src == Ipv4Addr::UNSPECIFIED { Ipv4Addr::new(198, 51, 100, 8) } else { e.tuple.src };
-                (src.to_string(), e.tuple.dst.to_string(), e.mask.src_id, e.tuple.src_id, e.tuple.dst_id, e.tuple.protocol)
+                let src =
+                    if e.mask.src == Ipv4Addr::UNSPECIFIED { Ipv4Addr::new(198, 51, 100, 8) } else { e.tuple.src };
+                (
+                    src.to_string(),
+                    e.tuple.dst.to_string(),
+                    e.mask.src_id,
+                    e.tuple.src_id,
+                    e.tuple.dst_id,
+                    e.tuple.protocol,
+                )
             }),
             _ => self.router.v6().expectations.iter().nth(which).map(|(_, e)| {
                 let far = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 8);
                 let src = if e.mask.src == Ipv6Addr::UNSPECIFIED { far } else { e.tuple.src };
-                (src.to_string(), e.tuple.dst.to_string(), e.mask.src_id, e.tuple.src_id, e.tuple.dst_id, e.tuple.protocol)
+                (
+                    src.to_string(),
+                    e.tuple.dst.to_string(),
+                    e.mask.src_id,
+                    e.tuple.src_id,
+                    e.tuple.dst_id,
+                    e.tuple.protocol,
+                )
             }),
         };
         let Some((src, dst, mask, port, to, protocol)) = expected else { return };
