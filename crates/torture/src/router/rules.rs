@@ -118,7 +118,7 @@ pub(super) fn some<A: Family>(choices: &mut Choices<'_>, family: usize) -> Rules
             text += ":FORWARD DROP [0:0]\n";
         }
         for _ in 0..choices.below(4) {
-            text += &localised(choices.one_of(lines), family);
+            text += &localised(choices.one_of::<&str>(lines), family);
             text.push('\n');
         }
         text += "COMMIT\n";
@@ -135,7 +135,7 @@ pub(super) fn helpers<A: Family>(choices: &mut Choices<'_>, family: usize) -> Ru
     }
     text += "COMMIT\n*nat\n";
     for _ in 0..choices.below(3) {
-        text += &localised(choices.one_of(&TABLES[2].1[..14]), family);
+        text += &localised(choices.one_of::<&str>(&TABLES[2].1[..14]), family);
         text.push('\n');
     }
     read(&(text + "COMMIT\n"))
