@@ -27,7 +27,11 @@ const NEEDS: &[Need] = &[
     Need { program: "nft", package: "nftables", without_it: "our NAT rules held against those of nft" },
     Need { program: "iptables-restore", package: "iptables", without_it: "our reading of rules held against iptables" },
     Need { program: "ipset", package: "ipset", without_it: "our reading of sets held against ipset" },
-    Need { program: "conntrack", package: "conntrack", without_it: "NATs that restart with new ports" },
+    Need {
+        program: "conntrack",
+        package: "conntrack",
+        without_it: "our view of the tracked flows held against its own",
+    },
     Need { program: "wg", package: "wireguard-tools", without_it: "that `wg` can read and set our device" },
     Need { program: "wireguard-go", package: "wireguard-go", without_it: "tunnels to wireguard-go" },
     Need { program: "dig", package: "bind9-dnsutils", without_it: "DNS conformance by dig and delv" },

@@ -343,7 +343,7 @@ impl<A: Family> Conntrack<A> {
     /// Whether the transport checksum is right.
     #[inline]
     fn intact(&self, upper: Upper<'_>, headers: &Headers<A>) -> bool {
-        checksum_is_right(upper, headers.src.into(), headers.dst.into(), &self.settings)
+        checksum_is_right(upper, headers.src, headers.dst, &self.settings)
     }
 
     /// Carries out what an accepted packet changes.

@@ -19,6 +19,7 @@ pub(crate) use confirm::Unconfirmed;
 pub(crate) use enter::{Ask, Stopped};
 pub use event::{Event, Happened};
 pub use statistics::Statistics;
+pub(crate) use translate::Untranslated;
 
 use crate::expect::Expectations;
 use crate::helper;
@@ -147,6 +148,16 @@ impl<A: Address> Conntrack<A> {
             }
         }
         self.bury(now);
+    }
+
+    /// Another packet goes before the one under way: what that has done is kept for [`resume`](Self::resume).
+    pub(crate) fn set_aside(&mut self) -> Happened {
+        core::mem::take(&mut self.happened)
+    }
+
+    /// The packet under way goes on.
+    pub(crate) fn resume(&mut self, happened: Happened) {
+        self.happened = happened;
     }
 
     /// The packet under way has done something to its flow.

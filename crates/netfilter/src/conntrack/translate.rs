@@ -9,6 +9,15 @@ use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::Address;
 use crate::watch::{Topic, Watch};
 
+/// Why a packet is dropped that is to be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untranslated {
+    /// It is an ICMP error, and cannot be.
+    IcmpError(ErrorRefused),
+    /// It ends within its transport header.
+    TooShort,
+}
+
 impl<A: Family> Conntrack<A> {
     /// Whether a new flow's translation of this kind is decided.
     #[inline]
@@ -66,7 +75,7 @@ impl<A: Family> Conntrack<A> {
     /// Makes a packet look as its flow is translated, as a hook does that translates `manip`.
     ///
     /// # Errors
-    /// Why an ICMP error is to be dropped.
+    /// Why it is to be dropped.
     #[inline]
     pub(crate) fn translate<W: Watch>(
         &mut self,
@@ -75,13 +84,14 @@ impl<A: Family> Conntrack<A> {
         seen: Seen,
         manip: Manip,
         watch: &mut W,
-    ) -> Result<(), ErrorRefused> {
+    ) -> Result<(), Untranslated> {
         let Seen::Flow { at, info } = seen else { return Ok(()) };
         let flow = self.table.flow(at);
         let direction = info.direction();
         if matches!(info, CtInfo::Related | CtInfo::RelatedReply) && is_icmp(headers) {
             let before = (headers.src, headers.dst);
-            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)?;
+            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)
+                .map_err(Untranslated::IcmpError)?;
             if before != (headers.src, headers.dst) {
                 watch.note(Topic::Nat, || {
                     format!(
@@ -95,7 +105,7 @@ impl<A: Family> Conntrack<A> {
         if nat::is_translated(flow.status, direction, manip)
             && let Some(target) = flow.tuple(!direction).inverse()
         {
-            nat::rewrite(packet, headers, &target, manip);
+            nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
             // What comes in with this direction's tuple leaves as the inverse of the other one's.
             let from = flow.tuple(direction);
             watch.note(Topic::Nat, || match manip {

@@ -50,7 +50,7 @@ pub(crate) fn translate_error<A: Family>(
     let quote = &mut packet[offset..end];
     let mut quoted = A::quoted_headers(quote).map_err(|_| ErrorRefused::Quote)?;
     quoted.end = quoted.end.min(quote.len());
-    rewrite(quote, &mut quoted, other, opposite(manip));
+    rewrite(quote, &mut quoted, other, opposite(manip)).map_err(|_| ErrorRefused::Quote)?;
 
     let target = Tuple { src: other.dst, dst: other.src, src_id: 0, dst_id: 0, protocol };
     match manip {

@@ -10,14 +10,25 @@ use crate::tuple::{DCCP, GRE, SCTP, Tuple, UDP_LITE};
 
 /// Gives a packet the source or the destination of `target`, whose other end the packet has already. `headers` are the
 /// packet's and follow it. The packet may be one that an ICMP error quotes, and end anywhere.
+///
+/// # Errors
+/// If the packet ends within the first bytes of its transport header. It is as it was.
 #[inline]
-pub(crate) fn rewrite<A: Family>(packet: &mut [u8], headers: &mut Headers<A>, target: &Tuple<A>, manip: Manip) {
+pub(crate) fn rewrite<A: Family>(
+    packet: &mut [u8],
+    headers: &mut Headers<A>,
+    target: &Tuple<A>,
+    manip: Manip,
+) -> Result<(), TooShort> {
     let (old, new, id) = match manip {
         Manip::Source => (headers.src, target.src, target.src_id),
         Manip::Destination => (headers.dst, target.dst, target.dst_id),
     };
     if headers.fragment != Some(Fragment::Later) {
         let body = &mut packet[headers.offset..headers.end];
+        if has_header::<A>(headers.protocol) && body.len() < LEAST {
+            return Err(TooShort);
+        }
         let addresses = old.difference(new);
         match Protocol::from(headers.protocol) {
             Protocol::Tcp => ports(body, manip, id, addresses, Checksum { at: 16, header: 20, zero_is_none: false }),
@@ -38,6 +49,24 @@ pub(crate) fn rewrite<A: Family>(packet: &mut [u8], headers: &mut Headers<A>, ta
     match manip {
         Manip::Source => headers.src = new,
         Manip::Destination => headers.dst = new,
+    }
+    Ok(())
+}
+
+/// A packet ends too early to be rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooShort;
+
+/// As much of a transport header must be there, in bytes: what an ICMP error quotes at least (RFC 792).
+const LEAST: usize = 8;
+
+/// Whether a protocol has a header that is looked at.
+#[inline]
+fn has_header<A: Family>(protocol: u8) -> bool {
+    match Protocol::from(protocol) {
+        Protocol::Tcp | Protocol::Udp => true,
+        Protocol::Icmp | Protocol::Icmpv6 => Protocol::from(protocol) == A::ICMP,
+        Protocol::Other(other) => matches!(other, UDP_LITE | DCCP | SCTP | GRE),
     }
 }
 

@@ -3,60 +3,57 @@
 use core::net::IpAddr;
 
 use pinhole_wire::answer::Trouble;
-use pinhole_wire::{answer, build, ip, tcp};
+use pinhole_wire::{Protocol, answer, build, ip, tcp};
 
-use super::{Outbox, Packet};
 use crate::headers::{Family, Headers};
-use crate::interface::{Interface, InterfaceId};
-use crate::rules::Reject;
 
 /// The time to live of answers.
 const TTL: u8 = 64;
 /// Room for any ICMP error.
 const ROOM: usize = answer::MAX_ERROR_V6;
 
-/// Sends the ICMP error about `packet` out by the interface that it came in by, from the router's address there.
-pub(super) fn complain<A: Family>(
-    packet: &Packet,
-    trouble: Trouble,
-    by: InterfaceId,
-    interfaces: &[Interface],
-    outbox: &mut Outbox,
-) {
-    let Some(router) = interfaces.get(by.place()).and_then(Interface::address::<A>) else { return };
+/// The ICMP error about `packet`, from the router's address at the interface that it came in by.
+pub(super) fn error<A: Family>(packet: &[u8], trouble: Trouble, router: A) -> Option<Vec<u8>> {
+    if is_unknown_icmp::<A>(packet) {
+        return None;
+    }
     let mut buffer = [0; ROOM];
-    if let Ok(length) = answer::error(&packet.bytes, trouble, router.into(), &mut buffer) {
-        outbox.packet(by, buffer[..length].to_vec());
+    let length = answer::error(packet, trouble, router.into(), &mut buffer).ok()?;
+    let mut error = buffer[..length].to_vec();
+    give_precedence(&mut error, packet);
+    Some(error)
+}
+
+/// Whether this is an ICMP message of a type that Linux does not know: it might be an error, and errors are not answered by
+/// errors (`__icmp_send`, `NR_ICMP_TYPES`).
+fn is_unknown_icmp<A: Family>(packet: &[u8]) -> bool {
+    const HIGHEST_TYPE: u8 = 18;
+    A::headers(packet).is_ok_and(|headers| {
+        Protocol::from(headers.protocol) == Protocol::Icmp
+            && A::IS_V4
+            && headers.body(packet).first().is_some_and(|&message_type| message_type > HIGHEST_TYPE)
+    })
+}
+
+/// ICMP errors of Linux have the precedence "internetwork control" beside the type of service of the packet that they are
+/// about, and may be fragmented (`__icmp_send` in `net/ipv4/icmp.c`). ICMPv6 has neither.
+fn give_precedence(error: &mut [u8], about: &[u8]) {
+    const INTERNETWORK_CONTROL: u8 = 0xc0;
+    const TYPE_OF_SERVICE: u8 = 0x1e;
+    if let (Ok(ip::Packet::V4(mut error)), Ok(ip::Packet::V4(about))) =
+        (ip::Packet::new_checked(error), ip::Packet::new_checked(about))
+    {
+        error.set_traffic_class(about.traffic_class() & TYPE_OF_SERVICE | INTERNETWORK_CONTROL);
+        error.set_dont_fragment(false);
+        error.fill_checksum();
     }
 }
 
-/// What a rule that rejects a packet sends to its sender: an ICMP error of the rule's code, or a reset from the packet's own
-/// destination.
-pub(super) fn reject<A: Family>(
-    packet: &Packet,
-    headers: &Headers<A>,
-    reject: Reject,
-    by: InterfaceId,
-    interfaces: &[Interface],
-    outbox: &mut Outbox,
-) {
-    match reject {
-        Reject::TcpReset => {
-            if let Some(reset) = reset(&packet.bytes, headers) {
-                outbox.packet(by, reset);
-            }
-        }
-        Reject::Icmp { code, .. } => {
-            let Some(router) = interfaces.get(by.place()).and_then(Interface::address::<A>) else { return };
-            let mut buffer = [0; ROOM];
-            // The error that quotes as REJECT's does, with the rule's code in its place.
-            if let Ok(length) = answer::error(&packet.bytes, Trouble::PortUnreachable, router.into(), &mut buffer) {
-                let mut error = buffer[..length].to_vec();
-                recode::<A>(&mut error, code, router.into());
-                outbox.packet(by, error);
-            }
-        }
-    }
+/// The ICMP error of a rule that rejects a packet: "unreachable", for the reason that `code` stands for.
+pub(super) fn unreachable<A: Family>(packet: &[u8], code: u8, router: A) -> Option<Vec<u8>> {
+    let mut error = error::<A>(packet, Trouble::PortUnreachable, router)?;
+    recode::<A>(&mut error, code, router.into());
+    Some(error)
 }
 
 /// Gives an ICMP error another code.
@@ -76,7 +73,7 @@ fn recode<A: Family>(error: &mut [u8], code: u8, router: IpAddr) {
 }
 
 /// The reset that answers a TCP segment (RFC 9293 §3.5.2), unless it is one itself (`nf_reject_ip_tcphdr_get`).
-fn reset<A: Family>(packet: &[u8], headers: &Headers<A>) -> Option<Vec<u8>> {
+pub(super) fn reset<A: Family>(packet: &[u8], headers: &Headers<A>) -> Option<Vec<u8>> {
     let segment = tcp::Packet::new_checked(headers.body(packet)).ok()?;
     let flags = segment.flags();
     if flags.contains(tcp::Flags::RST) {

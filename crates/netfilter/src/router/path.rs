@@ -2,19 +2,18 @@
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
-use pinhole_wire::ip;
 
 use super::answer;
-use super::route::{Way, is_unicast};
+use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
-use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed};
+use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
 use crate::explain::{Ending, FlowState};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
 use crate::nat::{Manip, Range};
 use crate::rules::{
-    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Subject, TableName, Template, Tracking,
+    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Reject, Subject, TableName, Template, Tracking,
     Translation,
 };
 use crate::script::Info;
@@ -29,7 +28,7 @@ struct Passage<A> {
     output: Option<InterfaceId>,
     headers: Headers<A>,
     seen: Seen,
-    template: Option<Template>,
+    template: Option<Box<Template>>,
     /// Whether every rule is noted (TRACE).
     traced: bool,
 }
@@ -49,6 +48,7 @@ impl<A: Family> Stack<A> {
         if input.place() >= interfaces.len() {
             return Verdict::Drop(Reason::NotForUs);
         }
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -72,6 +72,7 @@ impl<A: Family> Stack<A> {
         outbox: &mut Outbox,
         watch: &mut W,
     ) -> Verdict {
+        self.said = None;
         let headers = match A::headers(&packet.bytes) {
             Ok(headers) => headers,
             Err(malformed) => return Verdict::Drop(Reason::Malformed(malformed)),
@@ -123,7 +124,7 @@ struct Walk<'a, A: Family, W> {
 
 impl<A: Family, W: Watch> Walk<'_, A, W> {
     fn receive(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        if !is_unicast(passage.headers.src) {
+        if !passage.headers.src.is_unicast() {
             self.note(Topic::Route, || format!("the source {} is no single host's address", passage.headers.src));
             return Err(Reason::NotUnicast);
         }
@@ -144,9 +145,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             }
             way @ Way::None => {
                 self.note_way(passage.headers.dst, way);
-                if let Some(input) = passage.input {
-                    answer::complain::<A>(packet, Trouble::HostUnreachable, input, self.interfaces, self.outbox);
-                }
+                self.complain(packet, passage, Trouble::HostUnreachable);
                 Err(Reason::NoRoute)
             }
         }
@@ -176,9 +175,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             return Err(Reason::TimeExceeded);
         }
         self.fits(packet, passage, output)?;
-        if let Ok(mut ip) = ip::Packet::new_checked(&mut packet.bytes[..]) {
-            let _ = ip.decrement_ttl();
-        }
+        A::decrement_ttl(&mut packet.bytes);
         passage.headers.ttl -= 1;
         let ttl = passage.headers.ttl;
         self.note(Topic::Route, || format!("its time to live goes from {} to {ttl}", ttl + 1));
@@ -193,6 +190,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::PostRouting, packet, passage)?;
         self.translate(Hook::PostRouting, packet, passage)?;
         self.confirm(packet, passage)?;
+        if let Seen::Flow { at, info } = passage.seen
+            && passage.input.is_some()
+        {
+            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+        }
         Ok(Verdict::Forward(output))
     }
 
@@ -224,13 +226,16 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     /// Asks conntrack, unless a rule has said that the packet is not to be tracked.
     #[inline]
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
-        if passage.seen == Seen::Untracked {
-            self.note(Topic::Table, || {
-                "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into()
+        if passage.seen != Seen::Invalid {
+            self.stack.said = Some(passage.seen);
+            let is_untracked = passage.seen == Seen::Untracked;
+            self.note(Topic::Table, || match is_untracked {
+                true => "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into(),
+                false => "it belongs to the flow of the packet that it answers".into(),
             });
             return Ok(());
         }
-        let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
+        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
         let entered = self.stack.conntrack.enter(&ask, &packet.bytes, &passage.headers, self.watch);
         passage.seen = entered.map_err(|stopped| match stopped {
             Stopped::TableFull => Reason::TableFull,
@@ -242,6 +247,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Seen::Untracked => "the packet is UNTRACKED: messages of this kind never have a flow".into(),
             Seen::Flow { info, .. } => format!("the packet is {}", Info::Tracked(info)),
         });
+        self.stack.said = Some(passage.seen);
         Ok(())
     }
 
@@ -259,12 +265,15 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             } else if !is_error {
                 self.stays(at, info, hook, passage)?;
             }
-        } else if self.stack.conntrack.table.is_empty() {
+        } else {
             return Ok(());
         }
         let Passage { headers, seen, .. } = passage;
         let translated = self.stack.conntrack.translate(&mut packet.bytes, headers, *seen, manip, self.watch);
-        translated.map_err(Reason::IcmpError)
+        translated.map_err(|untranslated| match untranslated {
+            Untranslated::IcmpError(refused) => Reason::IcmpError(refused),
+            Untranslated::TooShort => Reason::TooShort,
+        })
     }
 
     /// A masqueraded flow must not leave by another interface than before (`nf_nat_oif_changed`).
@@ -341,8 +350,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         Ok(())
     }
 
-    /// Asks a table that filters, marks or prepares.
-    #[inline]
+    /// Asks a table that filters, marks or prepares, if it may have something to say.
+    #[inline(always)]
     fn ask(
         &mut self,
         table: TableName,
@@ -354,13 +363,23 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             self.note(Topic::Tried, || format!("{table}: no chain at {hook}"));
             return Ok(());
         }
+        self.obey(table, hook, packet, passage)
+    }
+
+    /// Does what a table says.
+    #[inline(never)]
+    fn obey(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        packet: &mut Packet,
+        passage: &mut Passage<A>,
+    ) -> Result<(), Reason> {
         match self.run(table, hook, packet, passage) {
             Decision::Accept | Decision::Nat(_) => Ok(()),
             Decision::Drop => Err(Reason::Rule(table, hook)),
             Decision::Reject(reject) => {
-                if let Some(input) = passage.input {
-                    answer::reject(packet, &passage.headers, reject, input, self.interfaces, self.outbox);
-                }
+                self.reject(packet, passage, reject);
                 Err(Reason::Rejected(table, hook))
             }
         }
@@ -456,10 +475,54 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Tells the sender of a packet what is wrong with it.
     fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
-        if let Some(input) = passage.input {
-            self.note(Topic::Route, || "its sender is told by ICMP".into());
-            answer::complain::<A>(packet, trouble, input, self.interfaces, self.outbox);
+        let router = self.address_of(passage.input);
+        if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
+            self.emit(passage.now, error, attached(passage.seen));
         }
+    }
+
+    /// Tells the sender of a packet that a rule rejects it.
+    fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
+        match reject {
+            Reject::TcpReset => {
+                if let Some(reset) = answer::reset(&packet.bytes, &passage.headers) {
+                    self.emit(passage.now, reset, attached(passage.seen));
+                }
+            }
+            Reject::Icmp { code, .. } => {
+                let router = self.address_of(passage.input);
+                if let Some(error) = router.and_then(|router| answer::unreachable(&packet.bytes, code, router)) {
+                    self.emit(passage.now, error, attached(passage.seen));
+                }
+            }
+        }
+    }
+
+    /// Sends a packet of the router's own while another one is under way. It passes the hooks as all that this host sends; one
+    /// that has a flow already is not looked up.
+    fn emit(&mut self, now: Instant, bytes: Vec<u8>, attached: Seen) {
+        let Ok(headers) = A::headers(&bytes) else { return };
+        let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
+        let mut packet = Packet::from(bytes);
+        let mut passage =
+            Passage { now, input: None, output: None, headers, seen: attached, template: None, traced: false };
+        self.watch.aside(true);
+        let sent = self.send(&mut packet, &mut passage);
+        self.watch.aside(false);
+        let interfaces = self.interfaces;
+        self.note(Topic::Answer, || match sent {
+            Ok(Verdict::Forward(by)) => format!("the router's answer goes out by {}", name(interfaces, Some(by))),
+            Ok(Verdict::Deliver | Verdict::Hold | Verdict::Drop(_)) => "the router's answer is for itself".into(),
+            Err(reason) => format!("the router's answer is dropped: {reason}"),
+        });
+        if let Ok(Verdict::Forward(by)) = sent {
+            self.outbox.packet(by, packet.bytes);
+        }
+        if attached == Seen::Invalid {
+            self.stack.conntrack.leave(now, passage.seen);
+        }
+        self.stack.conntrack.resume(happened);
+        self.stack.said = said;
     }
 
     /// Whether a packet is short enough for its way out, or may be cut there.
@@ -490,7 +553,7 @@ struct Around<'a, K> {
     mark: u32,
     seen: &'a mut Seen,
     flow_mark: &'a mut Option<u32>,
-    template: &'a mut Option<Template>,
+    template: &'a mut Option<Box<Template>>,
     traced: &'a mut bool,
     outbox: &'a mut Outbox,
     kind: K,
@@ -506,9 +569,23 @@ impl<A: Address, K: Fn(A) -> AddressKind> Host<A> for Around<'_, K> {
             Effect::Mark(mark) => self.mark = mark,
             Effect::FlowMark(mark) => *self.flow_mark = Some(mark),
             Effect::Untrack => *self.seen = Seen::Untracked,
-            Effect::Template(template) => *self.template = Some(template.clone()),
+            Effect::Template(template) => *self.template = Some(Box::new(template.clone())),
             Effect::Log(log) => self.outbox.log(self.now, log, self.bytes),
             Effect::Trace => *self.traced = true,
+        }
+    }
+}
+
+/// The flow of a packet that answers one of it (`nf_ct_attach`).
+fn attached(seen: Seen) -> Seen {
+    match seen {
+        Seen::Invalid | Seen::Untracked => Seen::Invalid,
+        Seen::Flow { at, info } => {
+            let info = match info.direction() {
+                Direction::Original => CtInfo::RelatedReply,
+                Direction::Reply => CtInfo::Related,
+            };
+            Seen::Flow { at, info }
         }
     }
 }

@@ -3,9 +3,8 @@
 use pinhole_sansio::Instant;
 
 use super::route::Routes;
-use crate::conntrack::Conntrack;
+use crate::conntrack::{Conntrack, Seen};
 use crate::headers::Family;
-use crate::interface::InterfaceId;
 use crate::rules::{Hook, Ruleset, TableName};
 use crate::table::Flow;
 
@@ -17,6 +16,10 @@ pub(super) struct Stack<A: Family> {
     pub(super) routes: Routes<A>,
     /// Whether there are rules in nat: then every flow has its translation decided, if only to be none.
     pub(super) translates: bool,
+    /// What conntrack said of the last packet; nothing if it did not get that far.
+    pub(super) said: Option<Seen>,
+    /// Whether no rule wants to see every packet.
+    pub(super) hurries: bool,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -26,7 +29,15 @@ const PRESSURE: (usize, usize) = (95, 100);
 
 impl<A: Family> Stack<A> {
     pub(super) fn new(conntrack: Conntrack<A>) -> Self {
-        Self { conntrack, rules: Ruleset::new(), routes: Routes::new(), translates: false, busy: [0; 4] }
+        Self {
+            conntrack,
+            rules: Ruleset::new(),
+            routes: Routes::new(),
+            translates: false,
+            said: None,
+            hurries: true,
+            busy: [0; 4],
+        }
     }
 
     pub(super) fn set_rules(&mut self, rules: Ruleset<A>) {
@@ -35,6 +46,7 @@ impl<A: Family> Stack<A> {
             let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
+        self.hurries = self.may_hurry();
         self.rules = rules;
     }
 
@@ -54,10 +66,5 @@ impl<A: Family> Stack<A> {
         self.conntrack.table.sweep(now, usize::MAX, may_go);
         self.conntrack.bury(now);
         self.conntrack.expectations.expire(now);
-    }
-
-    /// The interface `id` is gone, or has lost its address: what was masqueraded behind it goes.
-    pub(super) fn unmasquerade(&mut self, now: Instant, id: InterfaceId) {
-        self.conntrack.delete_all(now, |flow| flow.masquerade == Some(id));
     }
 }

@@ -131,7 +131,7 @@ fn an_icmp_error_finds_its_flow_and_is_translated_inside_and_outside() {
     let mut error = Packet::from(error[..length].to_vec());
     assert_eq!(home.router.process(home.now, home.wan, &mut error), Verdict::Forward(home.lan));
     let line = Line::of(&error.bytes).expect("a packet").to_string();
-    assert_eq!(line, "198.51.100.7 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp) ttl 63");
+    assert_eq!(line, "198.51.100.7 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp 8 ttl 63) ttl 63");
     // What is quoted is what was sent, checksums included, but for the router's own step.
     sent[8] = 63;
     sent[10..12].copy_from_slice(&error.bytes[28 + 10..28 + 12]);
@@ -157,7 +157,7 @@ fn a_router_that_is_the_last_one_says_so() {
     let line = Line::of(&answer.bytes).expect("a packet").to_string();
     assert_eq!(
         (by, line.as_str()),
-        (home.lan, "10.0.0.254 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp)")
+        (home.lan, "10.0.0.254 > 10.0.0.1 icmp time-exceeded (10.0.0.1:5000 > 192.0.2.1:53 udp 8 ttl 1) nodf tos 0xc0")
     );
     assert!(home.router.v4().table.is_empty());
 }

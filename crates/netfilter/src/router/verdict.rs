@@ -42,6 +42,8 @@ pub enum Reason {
     Helper,
     /// It is an ICMP error that cannot be translated.
     IcmpError(ErrorRefused),
+    /// It is to be translated, and ends within its transport header.
+    TooShort,
     /// It is to be masqueraded behind an interface that has no address.
     NoAddress,
     /// Its flow is masqueraded behind another interface than it leaves by.
@@ -71,6 +73,7 @@ impl Reason {
             Self::Clash => "clash",
             Self::Helper => "helper",
             Self::IcmpError(_) => "icmp-error",
+            Self::TooShort => "too-short",
             Self::NoAddress => "no-address",
             Self::OtherInterface => "other-interface",
             Self::NoRoute => "no-route",
@@ -96,6 +99,7 @@ impl fmt::Display for Reason {
             Self::IcmpError(ErrorRefused::Checksum) => f.write_str("it is an ICMP error with a wrong checksum"),
             Self::IcmpError(ErrorRefused::Redirect) => f.write_str("it is an ICMP redirect about a translated flow"),
             Self::IcmpError(ErrorRefused::Quote) => f.write_str("it is an ICMP error that quotes nothing readable"),
+            Self::TooShort => f.write_str("it is to be translated, and ends within its transport header"),
             Self::NoAddress => f.write_str("the interface that it leaves by has no address to masquerade it with"),
             Self::OtherInterface => f.write_str("its flow is masqueraded behind another interface"),
             Self::NoRoute => f.write_str("there is no way to its destination"),

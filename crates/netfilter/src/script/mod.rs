@@ -25,6 +25,7 @@
 
 mod check;
 mod compare;
+mod engine;
 pub mod generate;
 mod lookup;
 mod observed;
@@ -35,6 +36,7 @@ mod view;
 
 pub use check::{Failure, check, fill};
 pub use compare::{Comparer, Difference, Ports, Tolerance};
+pub use engine::{Engine, EngineError};
 pub use lookup::Lookup;
 pub use observed::{Executor, Info, Observed, Output, Verdict, run};
 pub use parse::ScriptError;

@@ -1,6 +1,7 @@
 //! Entries of the kernel's table, by lookup: a listing goes through the tables of all namespaces, a lookup costs
 //! microseconds (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use pinhole_host::netlink::{Message, Protocol, Reply, Socket, find};
@@ -12,6 +13,9 @@ use super::OracleError;
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`.
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
+/// `IPCTNL_MSG_CT_GET_STATS`, and how many entries the namespace has.
+const GET_STATS: u16 = 1 << 8 | 5;
+const STATS_ENTRIES: u16 = 1;
 /// Bytes of `struct nfgenmsg`.
 const FIXED: usize = 4;
 
@@ -42,20 +46,29 @@ const HELP_NAME: u16 = 1;
 
 /// Asks for entries.
 #[derive(Debug)]
-pub(super) struct Entries(Socket);
+pub(super) struct Entries {
+    socket: Socket,
+    /// Every entry that was found, by its original tuple: a flush goes through the tables of all namespaces, which takes
+    /// milliseconds, and deleting these few does not.
+    found: BTreeSet<TupleView>,
+}
 
 impl Entries {
     /// Of the calling thread's namespace.
     pub(super) fn open() -> Result<Self, OracleError> {
-        Socket::open(Protocol::Netfilter).map(Self).map_err(|error| OracleError::new("opening ctnetlink", error))
+        let socket = Socket::open(Protocol::Netfilter).map_err(|error| OracleError::new("opening ctnetlink", error))?;
+        Ok(Self { socket, found: BTreeSet::new() })
     }
 
     /// The entry that has `tuple` in either direction.
     pub(super) fn find(&mut self, tuple: &TupleView) -> Result<Option<EntryView>, OracleError> {
-        let family = if tuple.src.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
-        let message = Message::new(GET, 0).fixed(&[family, 0, 0, 0]);
-        match self.0.request(message.nest(TUPLE_ORIGINAL, |message| write_tuple(message, tuple))) {
-            Ok(replies) => Ok(replies.iter().find_map(read)),
+        let message = message(GET, tuple).nest(TUPLE_ORIGINAL, |message| write_tuple(message, tuple));
+        match self.socket.request(message) {
+            Ok(replies) => {
+                let entry = replies.iter().find_map(read);
+                self.found.extend(entry.iter().map(|entry| entry.original));
+                Ok(entry)
+            }
             Err(error) if error.is_not_found() => Ok(None),
             // The kernel does not know the type of this ICMP message.
             Err(error) if error.errno() == Some(libc::EINVAL) => Ok(None),
@@ -65,9 +78,28 @@ impl Entries {
 
     /// Deletes all.
     pub(super) fn flush(&mut self) -> Result<(), OracleError> {
-        let message = Message::new(DELETE, 0).fixed(&[0; FIXED]);
-        self.0.request(message).map(drop).map_err(|error| OracleError::new("flushing the table", error))
+        let failed = |error| OracleError::new("flushing the table", error);
+        for tuple in std::mem::take(&mut self.found) {
+            let message = message(DELETE, &tuple).nest(TUPLE_ORIGINAL, |message| write_tuple(message, &tuple));
+            // One that has ended since is as good as deleted; whatever else is left is counted below.
+            let _ = self.socket.request(message);
+        }
+        let replies = self.socket.request(Message::new(GET_STATS, 0).fixed(&[0; FIXED])).map_err(failed)?;
+        let count = |reply: &Reply| {
+            let count = find(reply.payload.get(FIXED..)?, STATS_ENTRIES)?;
+            Some(u32::from_be_bytes(count.try_into().ok()?))
+        };
+        if replies.iter().find_map(count) == Some(0) {
+            return Ok(());
+        }
+        self.socket.request(Message::new(DELETE, 0).fixed(&[0; FIXED])).map(drop).map_err(failed)
     }
+}
+
+/// `struct nfgenmsg`: the family of the tuple, version 0, resource 0.
+fn message(kind: u16, tuple: &TupleView) -> Message {
+    let family = if tuple.src.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
+    Message::new(kind, 0).fixed(&[family, 0, 0, 0])
 }
 
 fn write_tuple(message: Message, tuple: &TupleView) -> Message {

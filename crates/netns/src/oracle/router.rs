@@ -1,6 +1,7 @@
 //! The router: a namespace that forwards between two TUN devices, with the settings and rules of a script.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use pinhole_host::namespace::Namespace;
@@ -14,18 +15,24 @@ use super::log::{self, Log};
 use crate::tun::Tun;
 
 /// What makes a Linux host a plain router that does nothing of its own accord: no reverse path filter, no limit on ICMP
-/// errors, no redirects, no discovery of neighbours and routers.
+/// errors, no redirects sent or believed, no path MTU learned, no discovery of neighbours and routers.
 const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv4/conf/default/accept_redirects", "0"),
+    ("net/ipv4/ip_no_pmtu_disc", "2"),
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv4/icmp_ratemask", "0"),
     ("net/ipv4/fwmark_reflect", "1"),
     ("net/ipv6/fwmark_reflect", "1"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/icmp/ratelimit", "0"),
+    ("net/ipv6/auto_flowlabels", "0"),
+    ("net/ipv6/conf/all/accept_redirects", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv6/conf/default/router_solicitations", "0"),
@@ -99,9 +106,11 @@ impl Router {
 fn is_own_affair(packet: &[u8]) -> bool {
     const OWN: [u8; 6] = [131, 132, 133, 135, 136, 143];
     let message = || {
-        let upper = ip::Packet::new_checked(packet).ok()?.upper().ok()?;
+        let ip = ip::Packet::new_checked(packet).ok()?;
+        let is_own = matches!(ip.src(), IpAddr::V6(src) if src.is_unspecified() || src.is_unicast_link_local());
+        let upper = ip.upper().ok()?;
         let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;
-        Some(upper.protocol == Protocol::Icmpv6 && OWN.contains(&message.message_type()))
+        Some(is_own && upper.protocol == Protocol::Icmpv6 && OWN.contains(&message.message_type()))
     };
     packet.first().is_some_and(|first| first >> 4 == 6) && message().unwrap_or(false)
 }

@@ -108,7 +108,10 @@ fn quotas_are_the_subscribers_own_and_count_what_it_has() {
     }
     let refused = world.udp(Side::Inside, "10.0.0.1:5002", PEER);
     let line = Line::of(refused.answer()).expect("a packet").to_string();
-    assert_eq!(line, "192.168.1.1 > 10.0.0.1 icmp host-unreachable (10.0.0.1:5002 > 198.51.100.1:3478 udp)");
+    assert_eq!(
+        line,
+        r#"192.168.1.1 > 10.0.0.1 icmp host-unreachable (10.0.0.1:5002 > 198.51.100.1:3478 udp "payload")"#
+    );
     assert!(world.tcp(Side::Inside, "10.0.0.1:5002", PEER, "S").has_arrived(), "for each protocol");
     assert!(world.udp(Side::Inside, "10.0.0.2:5002", PEER).has_arrived(), "for each subscriber");
     // REQ-11 d: nothing was thrown out for it.

@@ -72,7 +72,7 @@ fn an_error_from_outside_is_translated_with_the_packet_it_quotes_whoever_sent_it
         let troubles = [
             (Trouble::TimeExceeded, "time-exceeded"),
             (Trouble::PortUnreachable, "port-unreachable"),
-            (Trouble::TooBig { mtu: 1_300 }, "too-big"),
+            (Trouble::TooBig { mtu: 1_300 }, "too-big mtu 1300"),
         ];
         for (trouble, word) in troubles {
             let back = world.send(Side::Outside, error(&out, trouble, ROUTER));
@@ -156,7 +156,8 @@ fn an_error_from_inside_comes_from_the_external_address() {
         for from in ["192.168.1.2", "10.1.2.3"] {
             // The host itself, and a router behind the NAT.
             let out = world.send(Side::Inside, error(&inbound, Trouble::PortUnreachable, from));
-            let expected = format!("203.0.113.1 > 198.51.100.1 icmp port-unreachable ({peer} > {mapped} udp)");
+            let expected =
+                format!("203.0.113.1 > 198.51.100.1 icmp port-unreachable ({peer} > {mapped} udp \"payload\")");
             assert_eq!(line(out.packet()), expected);
         }
     }
@@ -170,7 +171,7 @@ fn an_error_about_a_hairpinned_packet_goes_back_by_hairpinning() {
     let back = world.send(Side::Inside, error(&inbound, Trouble::PortUnreachable, "192.168.1.3"));
     assert!(matches!(back, Outcome::Arrived(Side::Inside, _)));
     // REQ-7: each host sees what it knows.
-    let expected = format!("203.0.113.1 > 192.168.1.2 icmp port-unreachable ({HOST} > {b} udp)");
+    let expected = format!("203.0.113.1 > 192.168.1.2 icmp port-unreachable ({HOST} > {b} udp \"payload\")");
     assert_eq!(line(back.packet()), expected);
     assert_ne!(a, b);
 }
@@ -207,8 +208,16 @@ fn errors_may_be_dropped_or_end_sessions_where_a_device_does_so() {
 #[test]
 fn an_inside_host_hears_that_it_gets_no_session() {
     let expected = [
-        ("prohibited", Some("192.168.1.1 > 192.168.1.2 icmp prohibited (192.168.1.2:5002 > 198.51.100.1:3478 udp)")),
-        ("host", Some("192.168.1.1 > 192.168.1.2 icmp host-unreachable (192.168.1.2:5002 > 198.51.100.1:3478 udp)")),
+        (
+            "prohibited",
+            Some(r#"192.168.1.1 > 192.168.1.2 icmp prohibited (192.168.1.2:5002 > 198.51.100.1:3478 udp "payload")"#),
+        ),
+        (
+            "host",
+            Some(
+                r#"192.168.1.1 > 192.168.1.2 icmp host-unreachable (192.168.1.2:5002 > 198.51.100.1:3478 udp "payload")"#,
+            ),
+        ),
         ("silence", None),
     ];
     for (refusal, answer) in expected {

@@ -140,7 +140,7 @@ fn what_is_too_long_and_may_not_be_fragmented_is_answered() {
     assert_eq!(packet.len(), 35);
     let outcome = world.send(Side::Inside, packet);
     let line = pinhole_wire::text::Line::of(outcome.answer()).expect("a packet").to_string();
-    assert_eq!(line, format!("192.168.1.1 > 192.168.1.2 icmp too-big ({HOST} > {PEER} udp)"));
+    assert_eq!(line, format!("192.168.1.1 > 192.168.1.2 icmp too-big mtu 34 ({HOST} > {PEER} udp \"payload\")"));
     assert_eq!(world.nat.mappings(), 0);
 }
 

@@ -65,7 +65,12 @@ fn an_unexpected_syn_is_answered_after_six_seconds_and_not_at_all_if_one_goes_ou
         world.wait(0.2);
         let (side, error) = world.nat.poll_output().expect("an answer");
         let line = Line::of(&error).expect("a packet").to_string();
-        assert_eq!(line, format!("203.0.113.1 > 192.0.2.7 icmp port-unreachable (192.0.2.7:4000 > {port} tcp)"));
+        assert_eq!(
+            line,
+            format!(
+                "203.0.113.1 > 192.0.2.7 icmp port-unreachable (192.0.2.7:4000 > {port} tcp S seq 1000 ack 2000 win 100 0)"
+            )
+        );
         assert_eq!((side, world.nat.poll_output()), (Side::Outside, None), "{text}");
     }
     let mut world = World::of("rfc4787");

@@ -124,7 +124,7 @@ pub(super) fn fragments(packet: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     for at in (1..pieces.len()).rev() {
         pieces.swap(at, rng.below(at as u64 + 1) as usize);
     }
-    if rng.chance(0.1) {
+    if rng.chance(0.03) {
         pieces.pop();
     }
     pieces

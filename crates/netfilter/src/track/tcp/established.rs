@@ -17,7 +17,7 @@ const MORE: u8 = Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0 | Flags::ACK.0;
 impl Tcp {
     /// What a segment does, if it is a plain ACK of an established flow with nothing special about it.
     #[inline(always)]
-    pub(super) fn established(
+    pub(in crate::track) fn established(
         &mut self,
         body: &[u8],
         context: &Context<'_>,
