@@ -19,6 +19,11 @@ pub trait Watch {
         self.note(Topic::Hook, || hook.point());
     }
 
+    /// Is told that the router begins to send a packet of its own meanwhile, or has done so: what comes between is told of
+    /// that one.
+    #[inline(always)]
+    fn aside(&mut self, _begins: bool) {}
+
     /// Is told, last, what is known of the packet's flow. `ending` is only made if somebody listens.
     #[inline(always)]
     fn end(&mut self, _ending: impl FnOnce() -> Ending) {}
@@ -58,6 +63,8 @@ pub enum Topic {
     Helper,
     /// Where the packet goes.
     Route,
+    /// What the router itself says to the packet's sender.
+    Answer,
 }
 
 impl Topic {
@@ -73,6 +80,7 @@ impl Topic {
             Self::Nat => "nat",
             Self::Helper => "helper",
             Self::Route => "route",
+            Self::Answer => "answer",
         }
     }
 }

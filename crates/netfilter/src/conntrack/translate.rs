@@ -107,7 +107,7 @@ impl<A: Family> Conntrack<A> {
         {
             nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
             // What comes in with this direction's tuple leaves as the inverse of the other one's.
-            let from = self.table.flow(at).tuple(direction);
+            let from = flow.tuple(direction);
             watch.note(Topic::Nat, || match manip {
                 Manip::Source => format!("rewritten: source {} becomes {}", from.src_end(), target.src_end()),
                 Manip::Destination => format!("rewritten: destination {} becomes {}", from.dst_end(), target.dst_end()),

@@ -89,7 +89,7 @@ pub fn explain(router: &mut Router, now: Instant, origin: Origin, packet: &[u8])
         Origin::Interface(id) => (Some(id), router.explain(now, id, &mut packet, &mut steps)),
         Origin::Local => (None, router.send(now, &mut packet, &mut steps)),
     };
-    let Steps { stages, ending, asked } = steps;
+    let Steps { stages, ending, asked, .. } = steps;
     let name = |id: InterfaceId, router: &Router| router.interface(id).map(|interface| interface.name.clone());
     let input = input.map(|id| name(id, router).unwrap_or_default());
     let (output, left) = match verdict {

@@ -50,6 +50,8 @@ pub(super) struct Steps {
     pub(super) ending: Option<Ending>,
     /// Whether connection tracking was asked.
     pub(super) asked: bool,
+    /// Whether what is told is another packet's: an answer of the router's.
+    aside: bool,
 }
 
 impl Steps {
@@ -60,6 +62,9 @@ impl Steps {
 
 impl Watch for Steps {
     fn note<N: fmt::Display>(&mut self, topic: Topic, note: impl FnOnce() -> N) {
+        if self.aside {
+            return;
+        }
         self.asked |= topic == Topic::Table;
         match self.stages.last().map(|stage| stage.place) {
             Some(Place::Routing) => {}
@@ -74,7 +79,13 @@ impl Watch for Steps {
     }
 
     fn hook(&mut self, hook: Hook) {
-        self.come_to(Place::Hook(hook));
+        if !self.aside {
+            self.come_to(Place::Hook(hook));
+        }
+    }
+
+    fn aside(&mut self, begins: bool) {
+        self.aside = begins;
     }
 
     fn end(&mut self, ending: impl FnOnce() -> Ending) {

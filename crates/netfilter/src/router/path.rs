@@ -247,11 +247,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
         if passage.seen != Seen::Invalid {
             self.stack.said = Some(passage.seen);
-            self.note(Topic::Table, || match passage.seen {
-                Seen::Flow { .. } => "it belongs to the flow of the packet that it answers".into(),
-                Seen::Untracked | Seen::Invalid => {
-                    "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into()
-                }
+            let is_untracked = passage.seen == Seen::Untracked;
+            self.note(Topic::Table, || match is_untracked {
+                true => "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into(),
+                false => "it belongs to the flow of the packet that it answers".into(),
             });
             return Ok(());
         }
@@ -261,13 +260,13 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Stopped::TableFull => Reason::TableFull,
             Stopped::Tracker => Reason::Tracker,
         })?;
-        self.stack.said = Some(passage.seen);
         let seen = passage.seen;
         self.note(Topic::Table, || match seen {
             Seen::Invalid => "the packet is INVALID: it goes on without a flow, and nothing is translated".into(),
             Seen::Untracked => "the packet is UNTRACKED: messages of this kind never have a flow".into(),
             Seen::Flow { info, .. } => format!("the packet is {}", Info::Tracked(info)),
         });
+        self.stack.said = Some(passage.seen);
         Ok(())
     }
 
@@ -497,7 +496,6 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
         let router = self.address_of(passage.input);
         if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
-            self.note(Topic::Route, || "its sender is told by ICMP".into());
             self.emit(passage.now, error, attached(passage.seen));
         }
     }
@@ -526,9 +524,16 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
         let mut packet = Packet::from(bytes);
         let mut passage = Passage::new(now, None, headers, attached);
-        // The answer has a way of its own, which is not what is explained.
-        let mut walk = Walk { stack: self.stack, interfaces: self.interfaces, outbox: self.outbox, watch: &mut () };
-        if let Ok(Verdict::Forward(by)) = walk.send(&mut packet, &mut passage) {
+        self.watch.aside(true);
+        let sent = self.send(&mut packet, &mut passage);
+        self.watch.aside(false);
+        let interfaces = self.interfaces;
+        self.note(Topic::Answer, || match sent {
+            Ok(Verdict::Forward(by)) => format!("the router's answer goes out by {}", name(interfaces, Some(by))),
+            Ok(Verdict::Deliver | Verdict::Hold | Verdict::Drop(_)) => "the router's answer is for itself".into(),
+            Err(reason) => format!("the router's answer is dropped: {reason}"),
+        });
+        if let Ok(Verdict::Forward(by)) = sent {
             self.outbox.packet(by, packet);
         }
         if attached == Seen::Invalid {

@@ -125,6 +125,7 @@ pub(super) const fn word(topic: Topic) -> &'static str {
         Topic::Nat => "nat",
         Topic::Helper => "helper",
         Topic::Route => "route",
+        Topic::Answer => "answer",
     }
 }
 
@@ -133,9 +134,14 @@ fn tone(note: &Note) -> Tone {
         Topic::Tried => Tone::Fading,
         Topic::Nat => Tone::Translated,
         Topic::Track | Topic::Table if note.text.contains("INVALID") => Tone::Bad,
-        Topic::Hook | Topic::Fragment | Topic::Table | Topic::Track | Topic::Rule | Topic::Helper | Topic::Route => {
-            Tone::Plain
-        }
+        Topic::Hook
+        | Topic::Fragment
+        | Topic::Table
+        | Topic::Track
+        | Topic::Rule
+        | Topic::Helper
+        | Topic::Route
+        | Topic::Answer => Tone::Plain,
     }
 }
 

@@ -118,7 +118,7 @@ fn router(world: &World) -> String {
     for (name, addresses) in world.interfaces() {
         let _ = write!(html, "<div><dt>{}</dt><dd>{}</dd></div>", Escaped(name), Escaped(&addresses));
     }
-    let _ = write!(html, "<div><dt>kernel</dt><dd>as Linux {}</dd></div></dl>\n", Escaped(world.kernel()));
+    let _ = writeln!(html, "<div><dt>kernel</dt><dd>as Linux {}</dd></div></dl>", Escaped(world.kernel()));
     for (family, rules) in
         [("IPv4", world.router.rules_v4().to_string()), ("IPv6", world.router.rules_v6().to_string())]
     {
