@@ -98,7 +98,8 @@ pub(super) fn answer(choices: &mut Choices<'_>, packet: &[u8]) -> Option<Vec<u8>
         let (seq, ack) = (segment.seq, segment.ack);
         let occupied = length + u32::from(segment.flags.contains(pinhole_wire::tcp::Flags::SYN));
         (segment.seq, segment.ack) = (if ack == 0 { 500 } else { ack }, seq.wrapping_add(occupied));
-        segment.flags = pinhole_wire::tcp::Flags::from_letters(choices.one_of::<&str>(&["S.", ".", "P.", "F.", "R", "R."]))?;
+        segment.flags =
+            pinhole_wire::tcp::Flags::from_letters(choices.one_of::<&str>(&["S.", ".", "P.", "F.", "R", "R."]))?;
         segment.window = *choices.one_of(&WINDOWS);
         options.clear();
     }
