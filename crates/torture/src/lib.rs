@@ -2,8 +2,7 @@
 //! true.
 //!
 //! A [`Target`] is a function of bytes that panics when something is not as it must be. The same targets are run by
-//! ordinary tests, over the corpora in `fuzz/corpus`, mutations of them and bytes of a seed, and by cargo-fuzz, whose
-//! targets in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which
+//! ordinary tests, over bytes of a seed, and by cargo-fuzz, whose targets in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which
 //! flags; so any bytes are a valid run, and a shorter prefix is a shorter run.
 //!
 //! Deliberately not here: knowledge of the answers. What a packet must become is for packet scripts and for the kernel to
@@ -14,7 +13,6 @@ mod intact;
 mod messages;
 mod nat;
 mod packets;
-pub mod replay;
 pub mod router;
 mod texts;
 
@@ -24,7 +22,7 @@ pub use intact::intact;
 /// A function that takes any bytes, and what it is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name: that of the file in `fuzz/fuzz_targets` and of the directory in `fuzz/corpus`.
+    /// Its name, which is also that of the file in `fuzz/fuzz_targets`.
     pub name: &'static str,
     /// Panics if something is not as it must be.
     pub run: fn(&[u8]),

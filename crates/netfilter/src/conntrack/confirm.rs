@@ -94,7 +94,7 @@ impl<A: Family> Conntrack<A> {
         let same = new.tuples() == old.tuples();
         let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
         if allowed && (same || swapped) && new.zone == old.zone {
-            self.table.remove(at);
+            self.discard(at);
             self.statistics.clash_resolve += 1;
             watch.note(Topic::Table, || format!("clash: the packet joins the flow that has {original} already"));
             let info = if same { info } else { CtInfo::EstablishedReply };

@@ -139,7 +139,7 @@ impl<A: Family> Conntrack<A> {
                     if self.table.flow(at).status.contains(Status::CONFIRMED) {
                         self.table.expire(at);
                     } else {
-                        self.table.remove(at);
+                        self.discard(at);
                     }
                     self.bury(ask.now);
                 }
@@ -375,7 +375,7 @@ impl<A: Family> Conntrack<A> {
     fn reject(&mut self, now: Instant, at: u32, timeout: Option<Duration>) {
         let flow = self.table.flow_mut(at);
         if !flow.status.contains(Status::CONFIRMED) {
-            self.table.remove(at);
+            self.discard(at);
             self.happened = Happened::default();
         } else if let Some(timeout) = timeout {
             flow.expires = flow.expires.min(now + timeout);

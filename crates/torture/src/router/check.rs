@@ -114,7 +114,8 @@ pub(super) fn passed<A: Family>(conntrack: &Conntrack<A>, before: &Before<A>, se
     let fits = |(pair, moves): &([Tuple<A>; 2], bool)| {
         [(0, 1), (1, 0)].into_iter().any(|(own, other)| {
             let (own, other) = (pair[own], pair[other]);
-            let ids = *moves || other.dst_id == answer.dst_id && other.src_id == answer.src_id;
+            // ICMPv6's node information has an identifier in its tuple, and no translation of it (`icmpv6_manip_pkt`).
+            let ids = *moves || is_node_information::<A>(&was) || other.dst_id == answer.dst_id && other.src_id == answer.src_id;
             if was.protocol == GRE {
                 return (own.src, own.dst, other.src, other.dst) == (was.src, was.dst, answer.src, answer.dst);
             }
@@ -127,6 +128,10 @@ pub(super) fn passed<A: Family>(conntrack: &Conntrack<A>, before: &Before<A>, se
         text::write(sent),
         text::write(became)
     );
+}
+
+fn is_node_information<A: Family>(tuple: &Tuple<A>) -> bool {
+    !A::IS_V4 && tuple.is_icmp() && matches!(tuple.dst_id >> 8, 139 | 140)
 }
 
 fn is_error<A: Family>(protocol: u8, body: &[u8]) -> bool {

@@ -1,12 +1,9 @@
 //! Parsers and machines under arbitrary bytes. A failure prints the command that replays it.
 
-mod captures;
-mod corpora;
 mod random;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::path::PathBuf;
 use std::sync::Once;
 
 use pinhole_sansio::Rng;
@@ -15,11 +12,6 @@ use pinhole_torture::Target;
 thread_local! {
     /// Whether a panic of this thread is expected.
     static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The corpora that are committed, one directory for each target.
-fn corpus(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name)
 }
 
 /// So many bytes of a seed.

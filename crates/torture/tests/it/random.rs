@@ -69,3 +69,13 @@ targets! {
     uapi 500,
     wg_quick 500,
 }
+
+#[test]
+fn every_target_is_one_for_cargo_fuzz_too() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+    for target in pinhole_torture::TARGETS {
+        let path = directory.join(target.name).with_extension("rs");
+        let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(source.contains(&format!("target(\"{}\")", target.name)), "{}", path.display());
+    }
+}
