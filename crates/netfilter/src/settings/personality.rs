@@ -1,5 +1,7 @@
 //! What differs between kernels, as values: a version is a constant, and code asks for the difference, not for the version.
 
+use crate::tuple;
+
 /// The behaviour of one kernel version, where versions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -109,6 +111,18 @@ impl Personality {
 
     /// All of them, oldest first.
     pub const ALL: [Self; 5] = [Self::V2_6, Self::V6_1, Self::V6_12, Self::V6_18, Self::V7_3];
+
+    /// Whether flows of an IP protocol have ports: a tracker that the kernel has not does not read them, nor does NAT
+    /// (`nf_ct_get_tuple`, `l4proto_manip_pkt`).
+    #[inline]
+    pub const fn has_ports(&self, protocol: u8) -> bool {
+        match protocol {
+            6 | 17 | tuple::SCTP => true,
+            tuple::UDP_LITE => self.udp_lite,
+            tuple::DCCP => self.dccp,
+            _ => false,
+        }
+    }
 
     /// The personality that people call `name`.
     pub fn named(name: &str) -> Option<Self> {

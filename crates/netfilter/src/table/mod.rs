@@ -77,6 +77,20 @@ impl<A: Address> Table<A> {
         self.find_hashed(now, self.hash(tuple, zone), tuple, zone)
     }
 
+    /// [`find`](Self::find), where a direction of a zone may be in another one: the tuple is looked for among those of
+    /// `by`, and what is found belongs to the zone as its own direction does (`nf_ct_key_equal`).
+    #[inline]
+    pub(crate) fn find_in(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple<A>,
+        zone: Zone,
+        by: Direction,
+    ) -> Option<(u32, Direction)> {
+        let id = zone.in_direction(by);
+        self.find(now, tuple, id).filter(|(_, direction)| zone.in_direction(*direction) == id)
+    }
+
     /// [`find`](Self::find), when the hash is known.
     #[inline]
     pub(crate) fn find_hashed(
