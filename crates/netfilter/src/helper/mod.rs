@@ -384,7 +384,8 @@ impl<A: Address, W: Watch> Desk<'_, A, W> {
             match self.expectations.add(self.now, expectation, policy) {
                 Ok(_) => {
                     self.note(|| format!("expected for {} s: {expectation}", policy.timeout.as_secs()));
-                    return Some(expectation.tuple.dst_id);
+                    // Port 0 is expected as any other, and then taken for "none".
+                    return Some(expectation.tuple.dst_id).filter(|port| *port != 0);
                 }
                 Err(Refused::Busy) if n < more_tries => expectation.tuple.dst_id = (self.draw)(lowest..u16::MAX),
                 Err(Refused::Busy) => self.note(|| format!("no port from {lowest} on was free: dropped")),

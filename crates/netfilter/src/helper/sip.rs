@@ -147,9 +147,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         if !is_whole {
             return Verdict::Accept;
         }
-        let Some((number, _)) = header::number_in(self.text, Header::Cseq) else {
-            return self.drop("the request has no CSeq");
-        };
+        let Some((number, _)) = self.sequence_number() else { return self.drop("the request has no CSeq") };
         self.desk.note(|| format!("request {method:?} {number}"));
         match method {
             Method::Invite => {
@@ -180,9 +178,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         let Some((code, _)) = header::number(self.text, b"SIP/2.0 ".len()).filter(|(code, _)| *code > 0) else {
             return self.drop("the response has no code");
         };
-        let Some((number, digits)) = header::number_in(self.text, Header::Cseq) else {
-            return self.drop("the response has no CSeq");
-        };
+        let Some((number, digits)) = self.sequence_number() else { return self.drop("the response has no CSeq") };
         let named = self.text.get(digits.end + 1..).and_then(Method::of);
         let Some((method, _)) = named else { return Verdict::Accept };
         self.desk.note(|| format!("response {code} to {method:?} {number}"));
@@ -199,6 +195,12 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         }
     }
 
+    /// The number in CSeq, unless it is too large, and where its digits are.
+    fn sequence_number(&self) -> Option<(u32, Range<usize>)> {
+        let (number, digits) = header::number_in(self.text, Header::Cseq)?;
+        (number != 0 || self.text[digits.start] == b'0').then_some((number, digits))
+    }
+
     /// Calls to the host that registers itself will be expected (`process_register_request`). Nothing if it is no
     /// registration that counts.
     fn register(&mut self) -> Option<Verdict> {
@@ -207,10 +209,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             return None;
         }
         let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
-        let contact = match Uris::new(self.text, Header::Contact).next::<A>() {
-            Ok(contact) => contact.filter(|contact| contact.address == own.src)?,
-            Err(header::BadPort) => return Some(self.drop("the contact has a wrong port")),
-        };
+        let contact = Uris::new(self.text, Header::Contact).next::<A>().filter(|contact| contact.address == own.src)?;
         let protocol = self.transport(contact.range.end)?;
         let expires = match self.expires(contact.range.end) {
             Ok(own_expires) => own_expires.or(expires),
@@ -231,22 +230,15 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         }
         let lowest = if contact.port == own.src_id { other.dst_id } else { contact.port };
         self.translate(&mut expectation);
-        for port in lowest..=u16::MAX {
-            expectation.tuple.dst_id = port;
-            match self.desk.expectations.add_among(call.now, expectation, policy, Masters::Any) {
-                Ok(_) => {
-                    self.desk.note(|| format!("expected once the registrar agrees: {expectation}"));
-                    let seen = expectation.tuple.dst;
-                    if (seen, port) != (contact.address, contact.port) {
-                        self.paper.endpoint(contact.range, seen, port);
-                    }
-                    return Some(Verdict::Accept);
-                }
-                Err(Refused::Busy) => {}
-                Err(Refused::Already | Refused::Full) => break,
-            }
+        expectation.tuple.dst_id = lowest;
+        let Some(port) = self.desk.expect_at_free_port(expectation, policy) else {
+            return Some(self.drop("no port was free for calls to the contact"));
+        };
+        let seen = expectation.tuple.dst;
+        if (seen, port) != (contact.address, contact.port) {
+            self.paper.endpoint(contact.range, seen, port);
         }
-        Some(self.drop("no port was free for calls to the contact"))
+        Some(Verdict::Accept)
     }
 
     /// The registrar has agreed, and said for how long (`process_register_response`).
@@ -257,12 +249,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         if (200..300).contains(&code) {
             let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
             let mut contacts = Uris::new(self.text, Header::Contact);
-            loop {
-                let contact = match contacts.next::<A>() {
-                    Ok(Some(contact)) => contact,
-                    Ok(None) => break,
-                    Err(header::BadPort) => return self.drop("a contact has a wrong port"),
-                };
+            while let Some(contact) = contacts.next::<A>() {
                 if contact.address != self.call.own().dst {
                     continue;
                 }
@@ -290,18 +277,19 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         Verdict::Accept
     }
 
-    /// The protocol that a contact names, or else the flow's; none if it names another.
+    /// The protocol of the flow, unless a contact names another.
     fn transport(&self, from: usize) -> Option<u8> {
         let Some(at) = header::parameter(self.text, from, b"transport=") else { return Some(self.call.own().protocol) };
         let name = &self.text[at..];
-        if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) }
+        let named = if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) };
+        named.filter(|protocol| *protocol == self.call.own().protocol)
     }
 
     /// How long a contact shall be good by its own parameter, in seconds.
     fn expires(&mut self, from: usize) -> Result<Option<u32>, Verdict> {
         let Some(at) = header::parameter(self.text, from, b"expires=") else { return Ok(None) };
-        match header::number_of_parameter(self.text, at) {
-            Some((secs, _)) => Ok(Some(secs)),
+        match header::whole_number(self.text, at) {
+            Some(secs) => Ok(Some(secs)),
             None => Err(self.drop("a contact has an expiry that is no number")),
         }
     }

@@ -147,9 +147,10 @@ impl<A: Address> Table<A> {
         at
     }
 
-    /// Makes a flow findable, in one direction only or in both.
+    /// Makes a flow findable, in one direction only or in both. Where both are the same, it is the reply direction that is
+    /// found.
     pub fn insert(&mut self, at: u32, only: Option<Direction>) {
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in [Direction::Reply, Direction::Original] {
             if only.is_none_or(|only| only == direction) {
                 let hash = self.hash_of(Place { at, direction });
                 let (flows, secret) = (&self.flows, &self.secret);

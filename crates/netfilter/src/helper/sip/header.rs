@@ -97,9 +97,7 @@ impl Header {
             Self::From | Self::To | Self::Contact => after_user(text, at),
             Self::ViaUdp | Self::ViaTcp => at,
         };
-        let (_, end) = address::<A>(text, at, Brackets::Must)?;
-        let has_port = text.get(end) == Some(&b':');
-        Some(at..if has_port { end + 1 + digits(text, end + 1) } else { end })
+        endpoint::<A>(text, at).map(|uri| uri.range)
     }
 }
 
@@ -126,17 +124,13 @@ pub struct Uris<'a> {
     inside: bool,
 }
 
-/// A port below 1024.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadPort;
-
 impl<'a> Uris<'a> {
     pub fn new(text: &'a [u8], header: Header) -> Self {
         Self { text, header, at: 0, inside: false }
     }
 
     /// The next one.
-    pub fn next<A: Address>(&mut self) -> Result<Option<Uri<A>>, BadPort> {
+    pub fn next<A: Address>(&mut self) -> Option<Uri<A>> {
         while self.inside {
             match self.in_same_header::<A>() {
                 Some(Some(range)) => return self.found(range),
@@ -151,7 +145,7 @@ impl<'a> Uris<'a> {
                     self.inside = true;
                     return self.found(range);
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) => return None,
                 Err(resume) => self.at = resume,
             }
         }
@@ -166,18 +160,15 @@ impl<'a> Uris<'a> {
         Some(self.header.matched::<A>(self.text, at))
     }
 
-    fn found<A: Address>(&mut self, range: Range<usize>) -> Result<Option<Uri<A>>, BadPort> {
-        let uri = endpoint(self.text, range.start)?;
-        if let Some(uri) = &uri {
-            self.at = uri.range.end;
-        }
-        uri.map(Some).ok_or(BadPort)
+    fn found<A: Address>(&mut self, range: Range<usize>) -> Option<Uri<A>> {
+        self.at = range.end;
+        endpoint(self.text, range.start)
     }
 }
 
 /// The first URI of the first header of that name.
 pub fn uri<A: Address>(text: &[u8], header: Header) -> Option<Uri<A>> {
-    Uris::new(text, header).next().ok().flatten()
+    Uris::new(text, header).next()
 }
 
 /// Behind `user@`, if there is one before the line ends.
@@ -187,15 +178,18 @@ fn after_user(text: &[u8], at: usize) -> usize {
     user.filter(|user| text[at + user] == b'@').map_or(at, |user| at + user + 1)
 }
 
-/// The address at `at`, with a port or the default one.
-fn endpoint<A: Address>(text: &[u8], at: usize) -> Result<Option<Uri<A>>, BadPort> {
-    let Some((address, end)) = address(text, at, Brackets::Must) else { return Ok(None) };
-    if text.get(end) != Some(&b':') {
-        return Ok(Some(Uri { address, port: DEFAULT_PORT, range: at..end }));
+/// The address at `at`, with a port or the default one. A port has at most five digits and is not one of the system's; behind
+/// both there must be something more.
+fn endpoint<A: Address>(text: &[u8], at: usize) -> Option<Uri<A>> {
+    const MAX_DIGITS: usize = 5;
+    let (address, end) = address(text, at, Brackets::Must)?;
+    if *text.get(end)? != b':' {
+        return Some(Uri { address, port: DEFAULT_PORT, range: at..end });
     }
-    let (port, digits) = number(text, end + 1).unwrap_or((0, end + 1..end + 1));
-    let port = u16::try_from(port).ok().filter(|port| *port >= 1_024).ok_or(BadPort)?;
-    Ok(Some(Uri { address, port, range: at..digits.end }))
+    let len = digits(text, end + 1);
+    let port = whole_number(text, end + 1).filter(|_| len <= MAX_DIGITS && text.len() > end + 1 + len)?;
+    let port = u16::try_from(port).ok().filter(|port| *port >= 1_024)?;
+    Some(Uri { address, port, range: at..end + 1 + len })
 }
 
 /// The address that a request is sent to: `INVITE sip:user@address:port SIP/2.0`.
@@ -206,7 +200,7 @@ pub fn request_uri<A: Address>(text: &[u8]) -> Option<Uri<A>> {
     }
     let line = text.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(text.len());
     let start = method + 1 + find(text.get(method + 1..line)?, b"sip:")? + b"sip:".len();
-    endpoint(text, after_user(text, start)).ok().flatten()
+    endpoint(text, after_user(text, start))
 }
 
 /// Whether an IPv6 address stands in brackets.
@@ -273,29 +267,15 @@ fn digits(text: &[u8], at: usize) -> usize {
     text.get(at..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// The number at `at`, of which only the lowest 32 bits count, and where its digits are.
+/// The number at `at`, and where its digits are; zero if it has more than 32 bits.
 pub fn number(text: &[u8], at: usize) -> Option<(u32, Range<usize>)> {
     let len = digits(text, at);
-    let value = text.get(at..at + len)?.iter().fold(0_u64, |value, digit| {
-        value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-    });
-    (len > 0).then_some((value as u32, at..at + len))
+    (len > 0).then(|| (whole_number(text, at).unwrap_or(0), at..at + len))
 }
 
-/// The number of a parameter at `at`, which may be hexadecimal or octal.
-pub fn number_of_parameter(text: &[u8], at: usize) -> Option<(u32, Range<usize>)> {
-    let rest = text.get(at..)?;
-    let (radix, prefix) = match rest {
-        [b'0', b'x' | b'X', digit, ..] if digit.is_ascii_hexdigit() => (16, 2),
-        [b'0', ..] => (8, 0),
-        _ => (10, 0),
-    };
-    let digit = |byte: &u8| (*byte as char).to_digit(radix);
-    let values: Vec<u32> = rest[prefix..].iter().map_while(digit).collect();
-    let value = values.iter().fold(0_u64, |value, digit| {
-        value.wrapping_mul(radix.into()).wrapping_add(u64::from(*digit))
-    });
-    (!values.is_empty()).then_some((value as u32, at..at + prefix + values.len()))
+/// The number at `at`, if it has not more than 32 bits.
+pub fn whole_number(text: &[u8], at: usize) -> Option<u32> {
+    core::str::from_utf8(text.get(at..at + digits(text, at))?).ok()?.parse().ok()
 }
 
 /// Behind blanks, and a line end that the line goes on behind; nothing if it does not go on.

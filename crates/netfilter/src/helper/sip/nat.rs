@@ -68,7 +68,7 @@ impl Paper {
             self.rewrite_parameters(call, text, via.range.end);
         }
         let mut contacts = Uris::new(text, Header::Contact);
-        while let Ok(Some(contact)) = contacts.next::<A>() {
+        while let Some(contact) = contacts.next::<A>() {
             self.map(call, &contact, listens_at);
         }
         for header in [Header::From, Header::To] {
@@ -96,7 +96,7 @@ impl Paper {
                 }
             }
         }
-        let rport = header::parameter(text, from, b"rport=").and_then(|at| header::number_of_parameter(text, at));
+        let rport = header::parameter(text, from, b"rport=").and_then(|at| header::number(text, at));
         if let Some((port, digits)) = rport
             && port == u32::from(own.dst_id)
             && own.dst_id != other.src_id
