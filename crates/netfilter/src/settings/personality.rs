@@ -1,5 +1,7 @@
 //! What differs between kernels, as values: a version is a constant, and code asks for the difference, not for the version.
 
+use crate::tuple;
+
 /// The behaviour of one kernel version, where versions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -114,6 +116,18 @@ impl Personality {
     pub fn of_release(release: &str) -> Option<Self> {
         let version = version_of(release)?;
         Self::ALL.into_iter().rev().find(|personality| version_of(personality.name) <= Some(version))
+    }
+
+    /// Whether flows of an IP protocol have ports: a tracker that the kernel has not does not read them, nor does NAT
+    /// (`nf_ct_get_tuple`, `l4proto_manip_pkt`).
+    #[inline]
+    pub const fn has_ports(&self, protocol: u8) -> bool {
+        match protocol {
+            6 | 17 | tuple::SCTP => true,
+            tuple::UDP_LITE => self.udp_lite,
+            tuple::DCCP => self.dccp,
+            _ => false,
+        }
     }
 
     /// The personality that people call `name`.

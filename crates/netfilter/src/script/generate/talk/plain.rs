@@ -177,7 +177,8 @@ fn udp_lite(src: SocketAddr, dst: SocketAddr, payload: &[u8], rng: &mut Rng) -> 
     bytes.extend_from_slice(payload);
     let total = bytes.len();
     let covered = if coverage == 0 { total } else { usize::from(coverage).min(total) };
-    let sum = pinhole_wire::checksum::Sum::pseudo_header(src.ip(), dst.ip(), UDP_LITE.into(), total);
+    let protocol = one(&[UDP_LITE, 17], rng);
+    let sum = pinhole_wire::checksum::Sum::pseudo_header(src.ip(), dst.ip(), protocol.into(), total);
     let sum = sum.bytes(&bytes[..covered]).finish();
     let sum = if rng.chance(0.1) { sum.wrapping_add(1) } else { sum };
     bytes[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());

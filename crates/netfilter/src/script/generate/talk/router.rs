@@ -173,7 +173,7 @@ const FILTERS: [&[&str]; 5] = [
     &[
         "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         "-A FORWARD -i in -m conntrack --ctstate NEW -j ACCEPT",
-        "-A FORWARD -m conntrack --ctstatus DNAT -j ACCEPT",
+        "-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT",
         "-A FORWARD -j DROP",
     ],
     &["-A FORWARD -m conntrack --ctstate INVALID -j REJECT", "-A FORWARD -i out -m conntrack --ctstate NEW -j DROP"],
