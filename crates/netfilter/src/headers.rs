@@ -177,7 +177,8 @@ impl Family for Ipv4Addr {
         *ttl = ttl.wrapping_sub(1);
         // The time to live is the upper octet of its word: one less, and the checksum is one more there.
         let sum = u32::from(u16::from_be_bytes([*a, *b])) + 0x100;
-        [*a, *b] = ((sum + (sum >> 16)) as u16).to_be_bytes();
+        // Of the two zeros of one's complement, a sum over a header is never 0xffff (`ip_decrease_ttl`).
+        [*a, *b] = ((sum + u32::from(sum >= 0xffff)) as u16).to_be_bytes();
     }
 
     #[inline]
