@@ -164,7 +164,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             }
             way @ Way::None => {
                 self.note_way(passage.headers.dst, way);
-                self.complain(packet, passage, Trouble::HostUnreachable);
+                self.complain(packet, passage, Trouble::NoRoute);
                 Err(Reason::NoRoute)
             }
         }
