@@ -172,10 +172,7 @@ impl<A: Family> Conntrack<A> {
             settings: &self.helpers,
         };
         let dice = &mut self.dice;
-        let mut draw = |range: core::ops::Range<u16>| {
-            let size = u64::from(range.end.saturating_sub(range.start)).max(1);
-            range.start + dice.below(size) as u16
-        };
+        let mut draw = |range: core::ops::Range<u16>| dice.expected(range);
         let outcome = helper::inspect(&call, &mut state, &mut self.expectations, &mut draw, watch);
         self.table.make_extra(at).helper = Some(state);
         if outcome.verdict == Verdict::Drop {

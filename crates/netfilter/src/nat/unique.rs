@@ -58,7 +58,7 @@ pub(crate) fn unique<A: Address, W: Watch>(
         }
     }
     let mut tuple = *current;
-    choose_address(&mut tuple, range, manip, own.zone.id);
+    choose_address(&mut tuple, range, manip, own.zone.id, search.dice);
     if !is_random {
         match range.ports {
             Some((min, max)) if !matches!(range.which, Which::Shifted { .. }) => {
@@ -163,8 +163,8 @@ fn search_port<A: Address, W: Watch>(
     let starts_at_random = is_random || manip == Manip::Source && range.which == Which::Same;
     let mut offset = match range.which {
         Which::Shifted { base } => port(tuple, manip).wrapping_sub(base),
-        Which::Random | Which::FullyRandom => search.dice.start(min, size),
-        Which::Same if is_random || manip == Manip::Source => search.dice.start(min, size),
+        Which::Random | Which::FullyRandom => search.dice.start(manip, min, size),
+        Which::Same if is_random || manip == Manip::Source => search.dice.start(manip, min, size),
         Which::Same => 0,
     };
     let longest = match search.personality.port_search {
@@ -192,7 +192,7 @@ fn search_port<A: Address, W: Watch>(
             return;
         }
         tries /= 2;
-        offset = search.dice.start(min, size);
+        offset = search.dice.start(manip, min, size);
     }
 }
 
@@ -242,7 +242,7 @@ fn of_same_source<A: Address>(
 
 /// The address of a range for a flow: always the same for the same source and, unless the range is persistent, the same
 /// destination (`find_best_ips_proto`).
-fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16) {
+fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16, dice: &Dice) {
     let Some((min, max)) = range.addresses else { return };
     let (src, dst) = (tuple.src.to_number(), tuple.dst.to_number());
     let address = match manip {
@@ -257,6 +257,10 @@ fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Man
     }
     if low == high {
         *address = min;
+        return;
+    }
+    if let Some(told) = dice.address(manip, (min, max)) {
+        *address = told;
         return;
     }
     let other = if range.persistent { 0 } else { dst ^ u128::from(zone) };
