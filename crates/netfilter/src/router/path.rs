@@ -136,9 +136,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         packet: &mut Packet,
         passage: &mut Passage<A>,
     ) -> Result<Verdict, Reason> {
-        if !passage.headers.src.is_unicast() {
-            self.note(Topic::Route, || format!("the source {} is no single host's address", passage.headers.src));
-            return Err(Reason::NotUnicast);
+        if A::is_lost(passage.headers.src, passage.headers.dst) {
+            return Err(self.martian(passage));
         }
         self.watch.hook(Hook::PreRouting);
         if self.gather(Place::Arriving(input), packet, passage)? == Gathered::Waits {
@@ -148,7 +147,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.track(packet, passage, true)?;
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
         self.translate(Hook::PreRouting, packet, passage)?;
-        match self.stack.routes.way(passage.headers.dst) {
+        let Headers { src, dst, .. } = passage.headers;
+        let is_itself = A::REFUSES_ITSELF && self.stack.routes.is_local(src);
+        if is_itself || !src.may_reach(dst) || !dst.is_joined() {
+            return Err(self.martian(passage));
+        }
+        match self.stack.routes.way(dst) {
             way @ (Way::Local | Way::Many) => {
                 self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
@@ -160,10 +164,18 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             }
             way @ Way::None => {
                 self.note_way(passage.headers.dst, way);
-                self.complain(packet, passage, Trouble::HostUnreachable);
+                self.complain(packet, passage, Trouble::NoRoute);
                 Err(Reason::NoRoute)
             }
         }
+    }
+
+    /// The packet is from or to where nothing may come from or go.
+    #[cold]
+    fn martian(&mut self, passage: &Passage<A>) -> Reason {
+        let Headers { src, dst, .. } = passage.headers;
+        self.note(Topic::Route, || format!("nothing that comes in may go from {src} to {dst}"));
+        Reason::NotUnicast
     }
 
     fn input(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
@@ -188,6 +200,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             self.note(Topic::Route, || format!("its time to live is {ttl}: this is one router too many"));
             self.complain(packet, passage, Trouble::TimeExceeded);
             return Err(Reason::TimeExceeded);
+        }
+        if !passage.headers.src.may_leave() && passage.input != Some(output) {
+            return Err(self.martian(passage));
         }
         self.fits(packet, passage, output)?;
         A::decrement_ttl(&mut packet.bytes);

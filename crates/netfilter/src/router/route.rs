@@ -65,11 +65,14 @@ impl<A: Family> Routes<A> {
         if self.local.contains(&to) {
             return Way::Local;
         }
-        if !to.is_unicast() || self.broadcast.contains(&to) {
+        if to.is_many() || self.broadcast.contains(&to) {
             return Way::Many;
         }
         let number = to.to_number();
-        let route = self.routes.iter().find(|route| number & route.mask == route.network.to_number());
+        let leads_there = |route: &&Route<A>| {
+            number & route.mask == route.network.to_number() && (!to.is_of_link() || route.mask != 0)
+        };
+        let route = self.routes.iter().find(leads_there);
         route.map_or(Way::None, |route| Way::Out(route.to))
     }
 
