@@ -44,6 +44,11 @@ impl Lines {
             Some((name, rest)) => (Some(name.trim().to_owned()), rest),
             None => (None, line),
         };
+        if let Some((word, _)) = line.split_once(" > ").filter(|_| side.is_none())
+            && is_name(word)
+        {
+            return Err(format!("there is no interface {word}: there are {}", self.interfaces.join(", ")));
+        }
         let packet = text::read(packet.trim()).map_err(|error| {
             let error = error.to_string().replace(char::is_control, "\u{fffd}");
             format!(
@@ -52,6 +57,11 @@ impl Lines {
         })?;
         Ok(Some(Event::Packet { at: self.now, side, packet }))
     }
+}
+
+/// Whether this can only be meant for an interface: addresses have a point or a colon.
+fn is_name(word: &str) -> bool {
+    word.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'))
 }
 
 #[cfg(test)]
@@ -93,7 +103,7 @@ mod tests {
             ("+x", "a number of seconds"),
             ("+-1", "a number of seconds"),
             ("+1e300", "a number of seconds"),
-            ("eth7 > 10.0.0.1:1 > 10.0.0.2:2 udp 3", "expected"),
+            ("eth7 > 10.0.0.1:1 > 10.0.0.2:2 udp 3", "there is no interface eth7: there are lan, wan"),
             ("10.0.0.1:1 > 10.0.0.2:2 udb 3", "found udb"),
             ("raw 4", "hexadecimal"),
             ("\u{1b}[31m", "expected"),
