@@ -121,7 +121,7 @@ fn own_errors_have_the_traffic_class_of_what_they_are_about_and_are_limited_in_n
     let ip = ipv4::Packet::new_checked(refused.answer()).expect("IPv4");
     assert_eq!(ip.traffic_class(), 0xb8, "REQ-10 d");
     // REQ-10 f: a hundred in a tenth of a second.
-    let mut refuse = |world: &mut World| world.send(Side::Inside, packet.clone());
+    let refuse = |world: &mut World| world.send(Side::Inside, packet.clone());
     let answered = (0..500).filter(|_| matches!(refuse(&mut world), Outcome::Answered(_))).count();
     assert_eq!(answered, 99);
     world.wait(0.1);

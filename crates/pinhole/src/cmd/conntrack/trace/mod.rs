@@ -69,6 +69,9 @@ pub(super) struct Args {
     /// Rules for IPv6, as ip6tables-save writes them
     #[arg(long, value_name = "FILE")]
     rules6: Option<PathBuf>,
+    /// Leave out rules with a match or target that is not known here, and say which
+    #[arg(long)]
+    leave_out: bool,
     /// The sets that rules name, as `ipset save` writes them
     #[arg(long, value_name = "FILE")]
     sets: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
-use pinhole_netfilter::rules::{Not, Ruleset, Sets};
+use pinhole_netfilter::rules::{Not, RulesError, Ruleset, Sets};
 use pinhole_netfilter::script::{Family, Script};
 use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::tuple::Address;
@@ -47,6 +47,8 @@ pub(super) struct World {
 
 /// What a home router masquerades.
 const HOME_RULES: &str = "*nat\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n";
+/// How many lines a refusal names beside the first.
+const MOST_LINES: usize = 20;
 /// The MTU of interfaces when a capture is traced: it may hold what a network card put together or has yet to cut.
 const LONG: u16 = u16::MAX;
 
@@ -122,7 +124,7 @@ impl World {
         let sets = args.sets.as_deref().map(|path| read(path, "sets")).transpose()?;
         let sets = sets.as_deref().zip(args.sets.as_deref());
         if let Some(path) = &args.rules {
-            let rules = parse_rules::<Ipv4Addr>(path, sets)?;
+            let rules = self.parse_rules::<Ipv4Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v4(rules);
         } else if is_home && args.rules6.is_none() {
@@ -141,7 +143,7 @@ impl World {
             );
         }
         if let Some(path) = &args.rules6 {
-            let rules = parse_rules::<Ipv6Addr>(path, sets)?;
+            let rules = self.parse_rules::<Ipv6Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v6(rules);
         }
@@ -153,6 +155,26 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Reads rules. Those that are not known are left out, where that is wanted, and named; otherwise they end it.
+    fn parse_rules<A: Address>(&mut self, args: &Args, path: &Path, sets: Option<(&str, &Path)>) -> Result<Ruleset<A>> {
+        let (rules, left_out) = parse_rules::<A>(path, sets)?;
+        if args.leave_out {
+            let left_out = left_out.iter().map(|error| format!("{}: left out {error}", path.display()));
+            self.notes.extend(left_out);
+            return Ok(rules);
+        }
+        let Some((first, others)) = left_out.split_first() else { return Ok(rules) };
+        let lines: Vec<String> = others.iter().filter_map(|error| error.line).map(|line| line.to_string()).collect();
+        let others = match lines.len() {
+            0 => String::new(),
+            1..=MOST_LINES => format!("; not known either: line {}", lines.join(", ")),
+            more => {
+                format!("; not known either: line {} and {} more", lines[..MOST_LINES].join(", "), more - MOST_LINES)
+            }
+        };
+        bail!("{}: {first}{others}; --leave-out goes on without such rules", path.display())
     }
 
     /// Rules that name interfaces which are not there match nothing: that is seldom meant.
@@ -302,7 +324,7 @@ fn read_script(path: &Path) -> Result<Script> {
     }
 }
 
-fn parse_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<Ruleset<A>> {
+fn parse_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<(Ruleset<A>, Vec<RulesError>)> {
     let sets = match sets {
         Some((text, path)) => match Sets::parse(text) {
             Ok(sets) => sets,
@@ -314,7 +336,7 @@ fn parse_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<R
     if text.lines().any(|line| line.trim_start().starts_with("table ") && line.trim_end().ends_with('{')) {
         bail!("{} are rules of nft: give what iptables-save (or iptables-nft-save) writes", path.display());
     }
-    Ruleset::parse_with(&text, sets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    Ruleset::parse_known(&text, sets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 /// Whether a rule's name of an interface means this one.
