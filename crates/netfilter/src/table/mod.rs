@@ -133,8 +133,12 @@ impl<A: Address> Table<A> {
         at
     }
 
-    /// Makes a flow findable, in one direction only or in both.
+    /// Makes a flow findable, in one direction only or in both. One that is its own answer, of a host that sends to its own
+    /// outside endpoint, is found as a reply: Linux puts the reply tuple before the original one in the same bucket.
     pub fn insert(&mut self, at: u32, only: Option<Direction>) {
+        let (flow, both) = (&self.flows[at as usize], [Direction::Original, Direction::Reply]);
+        let [original, reply] = both.map(|direction| (flow.tuple(direction), flow.zone.in_direction(direction)));
+        let only = if original == reply { Some(Direction::Reply) } else { only };
         for direction in [Direction::Original, Direction::Reply] {
             if only.is_none_or(|only| only == direction) {
                 let hash = self.hash_of(Place { at, direction });

@@ -1,4 +1,5 @@
 //! The engine held to the programs and the kernel that it is like.
 
+mod conformance;
 mod iptables;
 mod scripts;
