@@ -70,7 +70,9 @@ fn unsolicited_connections_get_what_each_device_gives_them() {
         let mut world = World::of(name);
         let outcome = world.tcp(Side::Outside, PEER, "203.0.113.1:5000", "S");
         match name {
-            "home_router" | "full_cone_router" | "linux_masquerade" | "openwrt" => assert!(!outcome.answer().is_empty(), "{name}"),
+            "home_router" | "full_cone_router" | "linux_masquerade" | "openwrt" => {
+                assert!(!outcome.answer().is_empty(), "{name}")
+            }
             "rfc4787" | "cgn_rfc6888" => assert_eq!(outcome, Outcome::Lost(Reason::SynHeld), "{name}"),
             _ => assert_eq!(outcome, Outcome::Lost(Reason::NoMapping), "{name}"),
         }
