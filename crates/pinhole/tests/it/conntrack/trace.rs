@@ -213,6 +213,7 @@ fn rules_that_are_not_known_can_be_left_out_and_are_named_then() {
 #[test]
 fn what_is_wrong_is_said_in_a_line_with_the_right_exit_code() {
     let rules = File::with("bad.rules", BAD_RULES);
+    let v6 = File::with("v6.rules", b"*filter\n-A INPUT -s fe80::/10 -j ACCEPT\nCOMMIT\n");
     let nft = File::with("nft.rules", b"table ip filter {\n}\n");
     let no_capture = File::with("no.pcap", b"not a capture, but long enough for one");
     let empty = File::with("empty.pcap", b"");
@@ -236,6 +237,7 @@ fn what_is_wrong_is_said_in_a_line_with_the_right_exit_code() {
         (&["--rules", rules.path(), packet], 1, "line 2: the match 'quota' is not supported"),
         (&["--rules", rules.path(), packet], 1, "; not known either: line 4; --leave-out goes on without such rules"),
         (&["--rules", nft.path(), packet], 1, "iptables-save"),
+        (&["--rules", v6.path(), packet], 1, "rules for IPv6 are given with --rules6"),
         (&["--rules", "/nowhere/rules", packet], 1, "cannot read the rules /nowhere/rules"),
         (&["--pcap", no_capture.path()], 1, "it is no capture"),
         (&["--pcap", empty.path()], 1, "it is empty"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
-use pinhole_netfilter::rules::{Not, RulesError, Ruleset, Sets};
+use pinhole_netfilter::rules::{Not, Problem, RulesError, Ruleset, Sets};
 use pinhole_netfilter::script::{Family, Script};
 use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::tuple::Address;
@@ -336,7 +336,21 @@ fn parse_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<(
     if text.lines().any(|line| line.trim_start().starts_with("table ") && line.trim_end().ends_with('{')) {
         bail!("{} are rules of nft: give what iptables-save (or iptables-nft-save) writes", path.display());
     }
-    Ruleset::parse_known(&text, sets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    Ruleset::parse_known(&text, sets).map_err(|error| {
+        let hint = match (is_of_other_family::<A>(&error), A::IS_V4) {
+            (false, _) => "",
+            (true, true) => "; rules for IPv6 are given with --rules6",
+            (true, false) => "; rules for IPv4 are given with --rules",
+        };
+        anyhow::anyhow!("{}: {error}{hint}", path.display())
+    })
+}
+
+/// Whether rules are refused for an address of the other family.
+fn is_of_other_family<A: Address>(error: &RulesError) -> bool {
+    let Problem::Value { value, .. } = &error.problem else { return false };
+    let address = value.split(['/', ',', '-']).next().and_then(|address| address.parse().ok());
+    address.is_some_and(|address: IpAddr| address.is_ipv4() != A::IS_V4)
 }
 
 /// Whether a rule's name of an interface means this one.
