@@ -56,6 +56,21 @@ fn poisoning_is_a_fault_that_can_be_switched_on_in_any_kind() {
 }
 
 #[test]
+fn a_carrier_does_what_is_demanded_of_every_nat_and_differs_in_what_rfc_6888_adds_only() {
+    let base = Behaviour::rfc4787();
+    let Behaviour { allocation, hold_down, refusal, limits, .. } = Behaviour::cgn_rfc6888();
+    assert_eq!(Behaviour { allocation, hold_down, refusal, limits, ..base }, Behaviour::cgn_rfc6888());
+    // So it hairpins, lets everybody in, and holds what it did not expect, with random ports as well.
+    let mut world = World::of("cgn_rfc6888");
+    let (a, b) = (world.mapped(HOST, PEER), world.mapped(OTHER_HOST, PEER));
+    assert_eq!(world.mapped(HOST, OTHER_PEER), a);
+    assert!(world.comes_in(socket(OTHER_PEER), b));
+    assert_eq!(world.udp(Side::Inside, HOST, &b.to_string()).flow().src, a);
+    world.wait(299.9);
+    assert!(world.comes_in(socket(PEER), a));
+}
+
+#[test]
 fn a_mobile_carrier_has_blocks_and_forgets_soon() {
     let mut world = World::of("mobile_carrier");
     let blocks: Vec<u16> = (1..50).map(|n| world.mapped(HOST, &format!("198.51.100.{n}:53")).port()).collect();
