@@ -198,3 +198,6 @@ impl<A: Address> Conntrack<A> {
         self.events.push_back(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,11 +292,23 @@ pub struct Edit {
 
 impl<A: Address> Outcome<A> {
     /// The packet passes as it is.
-    const ACCEPT: Self =
-        Self { verdict: Verdict::Accept, edits: Vec::new(), gathers: false, timeout: None, dst_port: None, ends: [None, None] };
+    const ACCEPT: Self = Self {
+        verdict: Verdict::Accept,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
     /// The packet is dropped.
-    const DROP: Self =
-        Self { verdict: Verdict::Drop, edits: Vec::new(), gathers: false, timeout: None, dst_port: None, ends: [None, None] };
+    const DROP: Self = Self {
+        verdict: Verdict::Drop,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
 
     /// The packet passes with one replacement.
     fn edit(range: Range<usize>, text: Text) -> Self {

@@ -263,7 +263,11 @@ fn scratch() {
             let own = observed.expectations.iter().filter(|exp| exp.master == entry.original);
             own.map(|exp| exp.to_string()).collect::<Vec<_>>().join(", ")
         };
-        println!("   {at}: {} | {}", own(expected), if own(expected) == own(found) { "same".into() } else { own(found) });
+        println!(
+            "   {at}: {} | {}",
+            own(expected),
+            if own(expected) == own(found) { "same".into() } else { own(found) }
+        );
         for difference in comparer.differences(expected, found).into_iter().filter(|d| d.of != "expectations") {
             println!("   {at}: {difference}");
         }

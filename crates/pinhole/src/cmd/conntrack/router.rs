@@ -8,13 +8,15 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use clap::error::ErrorKind;
 use ipnet::IpNet;
-use pinhole_netfilter::rules::{Not, Ruleset, Sets};
+use pinhole_netfilter::rules::{Not, RulesError, Ruleset, Sets};
 use pinhole_netfilter::script::Script;
 use pinhole_netfilter::settings::Personality;
 use pinhole_netfilter::tuple::Address;
 
 /// What a home router masquerades.
 pub(super) const HOME_RULES: &str = "*nat\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n";
+/// How many lines a refusal names beside the first.
+const MOST_LINES: usize = 20;
 
 /// The arguments.
 #[derive(Clone, Debug, ClapArgs)]
@@ -100,11 +102,38 @@ pub(super) fn read_script(path: &Path) -> Result<Script> {
     }
 }
 
-/// Rules: the text, and what it says. `sets` are what `ipset save` writes, and where from.
+/// Rules as they were read, with what of them is not known.
+pub(super) struct ReadRules<A> {
+    pub(super) text: String,
+    pub(super) rules: Ruleset<A>,
+    /// Why each rule that `rules` does not hold was left out.
+    pub(super) left_out: Vec<RulesError>,
+}
+
+impl<A: Address> ReadRules<A> {
+    /// The rules, if all of them are known.
+    ///
+    /// # Errors
+    /// With the line and name of the first that is not, and the lines of the others.
+    pub(super) fn all(self, path: &Path) -> Result<(String, Ruleset<A>)> {
+        let Some((first, others)) = self.left_out.split_first() else { return Ok((self.text, self.rules)) };
+        let lines: Vec<String> = others.iter().filter_map(|error| error.line).map(|line| line.to_string()).collect();
+        let others = match lines.len() {
+            0 => String::new(),
+            1..=MOST_LINES => format!("; not known either: line {}", lines.join(", ")),
+            more => {
+                format!("; not known either: line {} and {} more", lines[..MOST_LINES].join(", "), more - MOST_LINES)
+            }
+        };
+        bail!("{}: {first}{others}", path.display())
+    }
+}
+
+/// Reads rules, and the sets that they name.
 ///
 /// # Errors
-/// If they cannot be read; with the line and name of what is not known.
-pub(super) fn read_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<(String, Ruleset<A>)> {
+/// If they cannot be read at all.
+pub(super) fn read_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<ReadRules<A>> {
     let sets = match sets {
         Some((text, path)) => match Sets::parse(text) {
             Ok(sets) => sets,
@@ -116,8 +145,9 @@ pub(super) fn read_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -
     if text.lines().any(|line| line.trim_start().starts_with("table ") && line.trim_end().ends_with('{')) {
         bail!("{} are rules of nft: give what iptables-save (or iptables-nft-save) writes", path.display());
     }
-    let rules = Ruleset::parse_with(&text, sets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    Ok((text, rules))
+    let known = Ruleset::parse_known(&text, sets);
+    let (rules, left_out) = known.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    Ok(ReadRules { text, rules, left_out })
 }
 
 /// Rules that name interfaces which are not there match nothing: that is seldom meant, and this says so.

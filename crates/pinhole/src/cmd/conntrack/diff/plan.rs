@@ -153,12 +153,12 @@ impl Plan {
         let names = self.names.clone();
         let known = [names[0].as_str(), names[1].as_str()];
         if let Some(path) = &args.router.rules {
-            let (text, rules) = read_rules::<Ipv4Addr>(path, None)?;
+            let (text, rules) = read_rules::<Ipv4Addr>(path, None)?.all(path)?;
             self.notes.extend(note_of_unknown(&rules, path, &known));
             self.setup.rules.push((Family::Ipv4, rename(&text, &names)));
         }
         if let Some(path) = &args.router.rules6 {
-            let (text, rules) = read_rules::<Ipv6Addr>(path, None)?;
+            let (text, rules) = read_rules::<Ipv6Addr>(path, None)?.all(path)?;
             self.notes.extend(note_of_unknown(&rules, path, &known));
             self.setup.rules.push((Family::Ipv6, rename(&text, &names)));
         }

@@ -62,6 +62,9 @@ pub(super) struct Args {
     script: Option<PathBuf>,
     #[command(flatten)]
     router: RouterArgs,
+    /// Leave out rules with a match or target that is not known here, and say which
+    #[arg(long)]
+    leave_out: bool,
     /// The sets that rules name, as `ipset save` writes them
     #[arg(long, value_name = "FILE")]
     sets: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
 use pinhole_netfilter::rules::Ruleset;
@@ -109,7 +109,7 @@ impl World {
         let sets = args.sets.as_deref().map(|path| read(path, "sets")).transpose()?;
         let sets = sets.as_deref().zip(args.sets.as_deref());
         if let Some(path) = &args.router.rules {
-            let rules = read_rules::<Ipv4Addr>(path, sets)?.1;
+            let rules = self.read_rules::<Ipv4Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v4(rules);
         } else if is_home && args.router.rules6.is_none() {
@@ -128,7 +128,7 @@ impl World {
             );
         }
         if let Some(path) = &args.router.rules6 {
-            let rules = read_rules::<Ipv6Addr>(path, sets)?.1;
+            let rules = self.read_rules::<Ipv6Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v6(rules);
         }
@@ -140,6 +140,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Reads rules. Those that are not known are left out and named, where that is wanted; otherwise they end it.
+    fn read_rules<A: Address>(&mut self, args: &Args, path: &Path, sets: Option<(&str, &Path)>) -> Result<Ruleset<A>> {
+        let read = read_rules::<A>(path, sets)?;
+        if !args.leave_out {
+            let all = read.all(path).map_err(|error| anyhow!("{error}; --leave-out goes on without such rules"))?;
+            return Ok(all.1);
+        }
+        self.notes.extend(read.left_out.iter().map(|error| format!("{}: left out {error}", path.display())));
+        Ok(read.rules)
     }
 
     fn warn_of_unknown<A: Address>(&mut self, rules: &Ruleset<A>, path: &Path) {
