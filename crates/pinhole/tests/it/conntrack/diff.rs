@@ -147,7 +147,9 @@ fn for_machines_a_difference_has_the_fields_that_are_documented() {
     check(first, "a difference");
     let fields = first["fields"].as_array().expect("a list");
     check(&fields[0], "a field");
-    assert!(fields.iter().any(|field| field["differs"] == true) && fields.iter().any(|field| field["differs"] == false));
+    assert!(
+        fields.iter().any(|field| field["differs"] == true) && fields.iter().any(|field| field["differs"] == false)
+    );
     let before = differences.iter().flat_map(|one| one["before"].as_array().expect("a list")).next();
     check(before.expect("an earlier packet"), "an earlier packet");
     assert!(differences.len() > 1, "all are told");

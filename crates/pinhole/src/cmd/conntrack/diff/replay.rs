@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use pinhole_netfilter::script::{Comparer, Difference, Engine, EntryView, Executor, Observed, Script, Side, Tolerance};
+use pinhole_netfilter::script::{Comparer, Difference, Engine, Executor, Observed, Script, Side, Tolerance};
 use pinhole_netns::oracle::Kernel;
 
 use super::Args;
@@ -137,7 +137,7 @@ impl<'a> Replay<'a> {
         // The kernel may be behind a script that does not wait, and the engine's time is the kernel's.
         let now = at.max(self.start.elapsed());
         let kernel = self.kernel.step(at, side, &packet).context("the kernel")?;
-        self.engine.tell(kernel.entry.as_ref().map(drawn));
+        self.engine.follow(&kernel);
         let engine = self.engine.step(now, side, &packet).map_err(|error| anyhow!("the engine: {error}"))?;
         self.counts.count(&kernel, side);
         if let Some(entry) = &kernel.entry {
@@ -226,9 +226,4 @@ impl<'a> Replay<'a> {
     pub(super) fn script(&self, plan: &Plan) -> String {
         Script::of_packets(&plan.setup, self.kept.iter().cloned()).to_string()
     }
-}
-
-/// The port, or identifier, that the source of a flow has got.
-fn drawn(entry: &EntryView) -> u16 {
-    if entry.reply.is_icmp() { entry.reply.src_id } else { entry.reply.dst_id }
 }
