@@ -152,7 +152,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if is_itself || !src.may_reach(dst) || !dst.is_joined() {
             return Err(self.martian(passage));
         }
-        match self.stack.routes.way(dst) {
+        match self.stack.routes.way_from(input, dst) {
             way @ (Way::Local | Way::Many) => {
                 self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
