@@ -169,6 +169,8 @@ impl<A: Family> Conntrack<A> {
         let mut tuple = headers.tuple(packet)?;
         if tuple.protocol == GRE {
             tuple.src_id = self.expectations.keymap().source_key(tuple.src, tuple.dst, tuple.dst_id);
+        } else if !self.settings.personality.tells_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
         }
         Some(tuple)
     }

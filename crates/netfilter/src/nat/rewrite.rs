@@ -24,7 +24,7 @@ pub(crate) fn rewrite<A: Family>(
         Manip::Source => (headers.src, target.src, target.src_id),
         Manip::Destination => (headers.dst, target.dst, target.dst_id),
     };
-    if headers.fragment != Some(Fragment::Later) {
+    if headers.fragment != Some(Fragment::Later) && !target.is_portless() {
         let body = &mut packet[headers.offset..headers.end];
         if has_header::<A>(headers.protocol) && body.len() < LEAST {
             return Err(TooShort);

@@ -132,7 +132,7 @@ fn candidates<A: Address>(tuple: &Tuple<A>, range: &Range<A>, manip: Manip, is_c
         // Without a master this is not PPTP's, and its keys are not ours to change.
         return is_child.then(|| named.unwrap_or(Candidates { min: 1, size: 65_535 }));
     }
-    if !tuple.has_ports() {
+    if !tuple.has_ports() || tuple.is_portless() {
         return None;
     }
     if named.is_some() {

@@ -108,7 +108,10 @@ impl Engine {
     }
 
     /// The entry that the packet's tuple finds.
-    fn entry(&mut self, tuple: TupleView) -> Option<EntryView> {
+    fn entry(&mut self, mut tuple: TupleView) -> Option<EntryView> {
+        if !self.personality.tells_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
+        }
         // A tunnel's keys are not in the packet.
         if tuple.protocol == GRE && (tuple.src_id, tuple.dst_id) != (0, 0) {
             return None;

@@ -1,5 +1,7 @@
 //! What differs between kernels, as values: a version is a constant, and code asks for the difference, not for the version.
 
+use crate::tuple::{DCCP, UDP_LITE};
+
 /// The behaviour of one kernel version, where versions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -109,6 +111,16 @@ impl Personality {
 
     /// All of them, oldest first.
     pub const ALL: [Self; 5] = [Self::V2_6, Self::V6_1, Self::V6_12, Self::V6_18, Self::V7_3];
+
+    /// Whether flows of this protocol are told apart by ports. Those of one without a tracker are not, whatever its header
+    /// has.
+    pub const fn tells_ports(&self, protocol: u8) -> bool {
+        match protocol {
+            DCCP => self.dccp,
+            UDP_LITE => self.udp_lite,
+            _ => true,
+        }
+    }
 
     /// The personality that people call `name`.
     pub fn named(name: &str) -> Option<Self> {
