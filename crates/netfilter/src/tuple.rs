@@ -123,13 +123,6 @@ impl<A: Address> Tuple<A> {
         matches!(self.protocol, 6 | 17 | DCCP | SCTP | UDP_LITE)
     }
 
-    /// Whether its protocol has ports and nobody looks at them, because it has no tracker
-    /// ([`Personality::tells_ports`](crate::settings::Personality::tells_ports)): then they are zero, and what is in the
-    /// packet stays.
-    pub const fn is_portless(&self) -> bool {
-        matches!(self.protocol, DCCP | UDP_LITE) && self.src_id == 0 && self.dst_id == 0
-    }
-
     /// Whether this is ICMP of the tuple's own family.
     pub fn is_icmp(&self) -> bool {
         Protocol::from(self.protocol) == A::ICMP

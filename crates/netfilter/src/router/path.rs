@@ -375,8 +375,13 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     #[inline]
     fn confirm(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<(), Reason> {
-        let Passage { now, headers, seen, .. } = passage;
+        let Passage { now, headers, seen, whole, .. } = passage;
         let confirmed = self.stack.conntrack.confirm(*now, &mut packet.bytes, headers, *seen, self.watch);
+        if self.stack.conntrack.take_gathered()
+            && let Some(whole) = whole
+        {
+            whole.lengths.clear();
+        }
         *seen = confirmed.map_err(|unconfirmed| match unconfirmed {
             Unconfirmed::Clash => Reason::Clash,
             Unconfirmed::Helper => Reason::Helper,
@@ -527,7 +532,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Tells the sender of a packet that a rule rejects it.
     fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
-        if !self.reaches_sender(passage) {
+        if !answer::is_intact(&packet.bytes, &passage.headers) || !self.reaches_sender(passage) {
             return;
         }
         match reject {

@@ -108,15 +108,15 @@ impl Engine {
     }
 
     /// The entry that the packet's tuple finds.
-    fn entry(&mut self, mut tuple: TupleView) -> Option<EntryView> {
-        if !self.personality.tells_ports(tuple.protocol) {
-            (tuple.src_id, tuple.dst_id) = (0, 0);
-        }
+    fn entry(&mut self, tuple: TupleView) -> Option<EntryView> {
         // A tunnel's keys are not in the packet.
         if tuple.protocol == GRE && (tuple.src_id, tuple.dst_id) != (0, 0) {
             return None;
         }
-        let now = self.now;
+        let (now, mut tuple) = (self.now, tuple);
+        if tuple.has_ports() && !self.personality.has_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
+        }
         self.zones.iter().find_map(|&zone| match (tuple.src, tuple.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => find(self.router.v4(), now, &named(tuple, src, dst), zone),
             (IpAddr::V6(src), IpAddr::V6(dst)) => find(self.router.v6(), now, &named(tuple, src, dst), zone),

@@ -171,11 +171,18 @@ fn forget_identification(cause: &[u8], packet: &mut [u8]) {
     }
     if is_icmp_error(packet)
         && !is_icmp_error(cause)
+        && !is_piece_of_icmp(cause)
         && let Ok(mut view) = ipv4::Packet::new_checked(packet)
     {
         view.set_identification(0);
         view.fill_checksum();
     }
+}
+
+/// Whether this may be the end of an ICMP error, of which the router makes nothing itself.
+fn is_piece_of_icmp(packet: &[u8]) -> bool {
+    let view = ip::Packet::new_checked(packet).ok().filter(ip::Packet::is_fragment);
+    view.and_then(|view| view.upper().ok()).is_some_and(|upper| upper.protocol == Protocol::Icmp)
 }
 
 fn is_icmp_error(packet: &[u8]) -> bool {

@@ -40,14 +40,30 @@ enum Kind {
 
 impl Plain {
     pub fn new(opener: Side, (own, peer): (SocketAddr, SocketAddr), rng: &mut Rng) -> Self {
-        let kinds = [Kind::Udp, Kind::Udp, Kind::Ping, Kind::Sctp, Kind::Sctp, Kind::Dccp, Kind::UdpLite, Kind::Gre, Kind::Other];
+        let kinds = [
+            Kind::Udp,
+            Kind::Udp,
+            Kind::Ping,
+            Kind::Sctp,
+            Kind::Sctp,
+            Kind::Dccp,
+            Kind::UdpLite,
+            Kind::Gre,
+            Kind::Other,
+        ];
         if rng.chance(0.4) {
             return Self::Tcp(Stream::new(opener, own, peer, rng));
         }
         let kind = one(&kinds, rng);
         let identifier = 7 + rng.below(2) as u16;
         let tags = [0x1111, 0x2222];
-        Self::Datagrams(Datagrams { ends: Ends::new(opener, own, peer), kind, identifiers: [identifier; 2], tags, step: 0 })
+        Self::Datagrams(Datagrams {
+            ends: Ends::new(opener, own, peer),
+            kind,
+            identifiers: [identifier; 2],
+            tags,
+            step: 0,
+        })
     }
 
     pub fn speak(&mut self, rng: &mut Rng) -> Option<(Side, Line)> {
@@ -89,7 +105,9 @@ impl Datagrams {
             }
             Kind::Sctp => self.sctp(is_opener, rng),
             Kind::Dccp => Body::Other { protocol: DCCP.into(), payload: Payload(dccp(src, dst, is_opener, rng)) },
-            Kind::UdpLite => Body::Other { protocol: UDP_LITE.into(), payload: Payload(udp_lite(src, dst, &payload, rng)) },
+            Kind::UdpLite => {
+                Body::Other { protocol: UDP_LITE.into(), payload: Payload(udp_lite(src, dst, &payload, rng)) }
+            }
             Kind::Gre => Body::Gre(gre(payload, rng)),
             Kind::Other => Body::Other { protocol: 50.into(), payload },
         };
@@ -159,7 +177,8 @@ fn udp_lite(src: SocketAddr, dst: SocketAddr, payload: &[u8], rng: &mut Rng) -> 
     bytes.extend_from_slice(payload);
     let total = bytes.len();
     let covered = if coverage == 0 { total } else { usize::from(coverage).min(total) };
-    let sum = pinhole_wire::checksum::Sum::pseudo_header(src.ip(), dst.ip(), UDP_LITE.into(), total);
+    let protocol = one(&[UDP_LITE, 17], rng);
+    let sum = pinhole_wire::checksum::Sum::pseudo_header(src.ip(), dst.ip(), protocol.into(), total);
     let sum = sum.bytes(&bytes[..covered]).finish();
     let sum = if rng.chance(0.1) { sum.wrapping_add(1) } else { sum };
     bytes[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
