@@ -152,7 +152,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if is_itself || !src.may_reach(dst) || !dst.is_joined() {
             return Err(self.martian(passage));
         }
-        match self.stack.routes.way(dst) {
+        match self.stack.routes.way_from(input, dst) {
             way @ (Way::Local | Way::Many) => {
                 self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
@@ -514,15 +514,25 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Tells the sender of a packet what is wrong with it.
     pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
+        if !self.reaches_sender(passage) {
+            return;
+        }
         let router = self.address_of(passage.input);
         if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
             self.emit(passage.now, error, attached(passage.seen));
         }
     }
 
+    /// Whether an answer finds its way. Who is known on its link only gets none elsewhere.
+    fn reaches_sender(&self, passage: &Passage<A>) -> bool {
+        let src = passage.headers.src;
+        let is_there = |input| matches!(self.stack.routes.way_from(input, src), Way::Out(_));
+        !src.is_of_link() || passage.input.is_none_or(is_there)
+    }
+
     /// Tells the sender of a packet that a rule rejects it.
     fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
-        if !answer::is_intact(&packet.bytes, &passage.headers) {
+        if !answer::is_intact(&packet.bytes, &passage.headers) || !self.reaches_sender(passage) {
             return;
         }
         match reject {

@@ -4,6 +4,7 @@ use pinhole_wire::text::Line;
 
 use super::*;
 use crate::Status;
+use crate::conntrack::Seen;
 use crate::rules::{Policy, Rule, TableName};
 use crate::settings::Settings;
 
@@ -59,6 +60,40 @@ impl Home {
         let table = &self.router.v4().table;
         table.iter().map(|(_, flow)| (flow.tuple(crate::Direction::Reply).dst_id, flow.status)).collect()
     }
+}
+
+#[test]
+fn what_nobody_may_send_or_get_is_tracked_and_dropped() {
+    let mut home = Home::masquerading();
+    let lan = home.lan;
+    for line in [
+        "127.0.0.1:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.1:5 > 127.0.0.1:53 udp 8",
+        "224.1.2.3:5 > 198.51.100.7:53 udp 8",
+        "0.0.0.0:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.254:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.1:5353 > 224.0.0.251:5353 udp 8",
+        "10.0.0.1:5 > 0.0.0.0:53 udp 8",
+    ] {
+        assert_eq!(home.pass(lan, line), Err(Reason::NotUnicast), "{line}");
+        assert!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), "{line} is seen by conntrack");
+    }
+    let local = |line: &str| Ok(format!("local {line}"));
+    for line in ["0.0.0.0:68 > 255.255.255.255:67 udp 8", "10.0.0.1:5 > 224.0.0.1:53 udp 8"] {
+        assert_eq!(home.pass(lan, line), local(line));
+    }
+}
+
+#[test]
+fn a_protocol_without_a_tracker_has_no_ports_and_is_translated_by_its_addresses_alone() {
+    let mut home = Home::masquerading();
+    let (lan, wan) = (home.lan, home.wan);
+    let body = r#""\x99\xfc\x13\x89\x08\x00\xaa\xf3""#;
+    let request = home.pass(lan, &format!("10.0.0.1 > 198.51.100.7 proto 33 {body}"));
+    assert_eq!(request, Ok(format!("203.0.113.1 > 198.51.100.7 proto 33 {body} ttl 63")));
+    // Whatever its ports are, it is an answer.
+    let answer = home.pass(wan, &format!("198.51.100.7 > 203.0.113.1 proto 33 {body}"));
+    assert_eq!(answer, Ok(format!("198.51.100.7 > 10.0.0.1 proto 33 {body} ttl 63")));
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Plan {
             script: args.script.as_deref().map(read_script).transpose()?,
             setup: Setup::default(),
             names: Side::ALL.map(|side| side.name().to_owned()),
-            personality: args.kernel.unwrap_or_else(|| nearest(&kernel)),
+            personality: args.kernel.or_else(|| Personality::of_release(&kernel)).unwrap_or(Personality::V2_6),
             kernel,
             as_arguments: None,
             notes: Vec::new(),
@@ -262,36 +262,9 @@ fn home() -> [Port; 2] {
     [port("lan", inside), port("wan", outside)]
 }
 
-/// The newest kernel that we know and that is not newer than this one; the oldest, if this one is older than all.
-fn nearest(release: &str) -> Personality {
-    let version = |text: &str| {
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-    };
-    let known = Personality::ALL.into_iter().filter(|known| version(known.name) <= version(release));
-    known.last().unwrap_or(Personality::ALL[0])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_engine_is_like_the_newest_kernel_that_is_not_newer_than_this_one() {
-        let cases = [
-            ("6.18.44-fc", "6.18"),
-            ("6.12.0-amd64", "6.12"),
-            ("6.17.1", "6.12"),
-            ("5.15.0-91-generic", "2.6"),
-            ("7.3-rc1", "7.3"),
-            ("8.0", "7.3"),
-            ("2.4.37", "2.6"),
-            ("", "2.6"),
-        ];
-        for (release, name) in cases {
-            assert_eq!(nearest(release).name, name, "{release}");
-        }
-    }
 
     #[test]
     fn inside_are_private_addresses_that_talk_to_others_or_else_who_begins() {

@@ -178,6 +178,8 @@ fn fields(
         of_entry(of, &[of], &|entry| tcp_side(entry, at));
     }
     of_entry("tags", &["tags"], &tags);
+    of_entry("zones", &["zones"], &zones);
+    add("expected", both.map(expected), &["expectations"]);
     fields
 }
 
@@ -220,6 +222,19 @@ fn tags(entry: &EntryView) -> String {
         Some(ProtocolView::Sctp { tags: [original, reply], .. }) => format!("{original:#x} {reply:#x}"),
         Some(ProtocolView::Tcp { .. }) | None => NONE.into(),
     }
+}
+
+/// The zones of both directions, which most flows are in no other than the first of.
+fn zones(entry: &EntryView) -> String {
+    match entry.zones {
+        [0, 0] => NONE.into(),
+        [original, reply] => format!("{original} {reply}"),
+    }
+}
+
+fn expected(observed: &Observed) -> String {
+    let all: Vec<String> = observed.expectations.iter().map(ToString::to_string).collect();
+    if all.is_empty() { NONE.into() } else { all.join(", ") }
 }
 
 /// A packet as text, without what a terminal would obey.
