@@ -160,7 +160,7 @@ impl Packets {
     /// # Errors
     /// If the capture is damaged or ends in the middle of a packet.
     pub(in crate::cmd::conntrack) fn next(&mut self) -> Result<Option<(Duration, Vec<u8>)>> {
-        Ok(self.0.next()?)
+        self.0.next()
     }
 
     /// How many frames had no IP packet in them.
