@@ -13,6 +13,7 @@ mod intact;
 mod messages;
 mod nat;
 mod packets;
+pub mod replay;
 pub mod router;
 mod texts;
 

@@ -1,11 +1,18 @@
 //! Classic pcap files of raw IP packets (draft-ietf-opsawg-pcap), as tcpdump and Wireshark read them.
 //!
-//! Written with nanosecond stamps, little-endian, `LINKTYPE_RAW`. Read in either byte order and with micro- or nanosecond
-//! stamps. pcapng is not known.
+//! Written with nanosecond stamps, little-endian, `LINKTYPE_RAW`. [`Reader`] reads such files in memory, in either byte order
+//! and with micro- or nanosecond stamps. [`Capture`] reads what others have captured: a stream of any length, pcapng as
+//! well, of whatever [`Link`] is known.
+
+mod capture;
+mod link;
 
 use core::fmt;
 use core::time::Duration;
 use std::io;
+
+pub use capture::Capture;
+pub use link::Link;
 
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;

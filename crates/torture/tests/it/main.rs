@@ -1,5 +1,6 @@
 //! Parsers and machines under arbitrary bytes. A failure prints the command that replays it.
 
+mod captures;
 mod random;
 
 use std::cell::Cell;

@@ -1,9 +1,7 @@
 //! Where packets come from: lines of the command line or standard input, a script, or a capture. One at a time, so that a
 //! capture may be longer than memory.
 
-mod capture;
 mod lines;
-mod link;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pinhole_netfilter::script::{self, Script};
+use pinhole_wire::pcap::Capture;
 
 use super::world::World;
 use super::{Args, wrong_usage};
-use capture::Capture;
 use lines::Lines;
 
 /// What happens to the router.

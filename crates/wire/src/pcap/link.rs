@@ -2,7 +2,7 @@
 
 /// What packets of a capture begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub enum Link {
     /// An IP header.
     Raw,
     /// Ethernet's header.
@@ -28,7 +28,7 @@ const PPPOE: u16 = 0x8864;
 
 impl Link {
     /// The link of this number (`LINKTYPE_…`).
-    pub(super) const fn of(number: u32) -> Option<Self> {
+    pub const fn of(number: u32) -> Option<Self> {
         match number {
             0 | 108 => Some(Self::Null),
             1 => Some(Self::Ethernet),
@@ -40,7 +40,7 @@ impl Link {
     }
 
     /// The IP packet in a frame, without what the link has behind it. None if there is something else in it.
-    pub(super) fn packet(self, frame: &[u8]) -> Option<&[u8]> {
+    pub fn packet(self, frame: &[u8]) -> Option<&[u8]> {
         let inside = match self {
             Self::Raw => frame,
             Self::Null => frame.get(4..)?,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn packet() -> Vec<u8> {
-        pinhole_wire::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
+        crate::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
     }
 
     #[test]
