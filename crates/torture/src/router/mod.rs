@@ -49,7 +49,7 @@ fn twice(bytes: &[u8], mix: Mix) {
     let alone = World::new(bytes, mix, false).play();
     let watched = World::new(bytes, mix, true).play();
     for (alone, watched) in alone.iter().zip(&watched) {
-        assert_eq!(alone, watched, "played alone (left) and watched (right)");
+        assert!(alone == watched, "played alone: {}\nand watched: {}", alone.line(), watched.line());
     }
     assert_eq!(alone.len(), watched.len());
 }
@@ -62,6 +62,20 @@ enum Said {
     Logged(pinhole_netfilter::router::Logged),
     Event(String),
     Left(String),
+}
+
+impl Said {
+    /// For people.
+    fn line(&self) -> String {
+        match self {
+            Self::Verdict(verdict, packet) => {
+                format!("{verdict:?} mark {} {}", packet.mark, text::write(&packet.bytes))
+            }
+            Self::Sent(by, packet) => format!("{by:?} {}", text::write(&packet.bytes)),
+            Self::Logged(logged) => format!("{logged:?}"),
+            Self::Event(text) | Self::Left(text) => text.clone(),
+        }
+    }
 }
 
 /// A packet that went in, and what came out.
