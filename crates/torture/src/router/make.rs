@@ -34,7 +34,8 @@ const QUERIES: [[&str; 2]; 6] = [
     ["type 17 code 0 rest 0x70001 4", "type 135 code 0 rest 0x0 20"],
     ["type 5 code 1 rest 0x0 30", "type 137 code 0 rest 0x0 48"],
 ];
-const TAILS: [&str; 10] = ["", "", "", "", "", "", " badsum", " ttl 1", " ttl 2", " tos 0x3"];
+const TAILS: [&str; 11] = ["", "", "", "", "", "", " badsum", " ttl 1", " ttl 2", " tos 0x3", " nodf"];
+const LENGTHS: [usize; 6] = [0, 8, 19, 8, 700, 1_400];
 
 /// A line as bytes.
 ///
@@ -56,8 +57,10 @@ pub(super) fn packet(choices: &mut Choices<'_>, family: usize, side: usize) -> V
     let (from, to) = if side == 1 && choices.rarely(2) { (to, from) } else { (from, to) };
     let ends = format!("{} > {}", end(src, from), end(dst, to));
     let (pair, tail) = (format!("{src} > {dst}"), *choices.one_of(&TAILS));
+    // Only IPv4 says whether a packet may be fragmented.
+    let tail = if family == 1 && tail == " nodf" { "" } else { tail };
     let body = match choices.below(16) {
-        0..4 => format!("{ends} udp {}", choices.below(20)),
+        0..4 => format!("{ends} udp {}", choices.one_of(&LENGTHS)),
         4..9 => {
             let [seq, ack] = [(); 2].map(|()| *choices.one_of(&NUMBERS));
             let (flags, window) = (choices.one_of(&FLAGS), choices.one_of(&WINDOWS));
@@ -77,6 +80,44 @@ pub(super) fn packet(choices: &mut Choices<'_>, family: usize, side: usize) -> V
     // Only what has a checksum can have a wrong one.
     let summed = !body.contains(" proto ") && !body.contains(" gre ");
     line(&format!("{body}{}", if summed || tail != " badsum" { tail } else { "" }))
+}
+
+/// A packet in pieces, in some order; now and then one is missing, or comes twice.
+pub(super) fn pieces(choices: &mut Choices<'_>, packet: &[u8]) -> Vec<Vec<u8>> {
+    let Ok(ip) = pinhole_wire::ip::Packet::new_checked(packet) else { return Vec::new() };
+    let Ok(upper) = ip.upper() else { return Vec::new() };
+    let (src, dst, protocol) = (ip.src(), ip.dst(), u8::from(upper.protocol));
+    let (body, id) = (&packet[upper.offset..ip.total_len()], choices.below(3));
+    let size = 8 * (1 + choices.below(80));
+    let piece = |(n, bytes): (usize, &[u8])| {
+        let (offset, more) = (n * size, if (n + 1) * size < body.len() { " more" } else { "" });
+        line(&format!("{src} > {dst} proto {protocol} {} frag id {id} offset {offset}{more}", quoted(bytes)))
+    };
+    // In one piece it is no fragment.
+    let mut pieces: Vec<_> = match body.len() > size {
+        true => body.chunks(size).take(24).enumerate().map(piece).collect(),
+        false => return vec![packet.to_vec()],
+    };
+    if choices.rarely(2) {
+        pieces.reverse();
+    }
+    let at = choices.below(pieces.len());
+    match choices.below(8) {
+        0 => drop(pieces.remove(at)),
+        1 => pieces.push(pieces[at].clone()),
+        2 => pieces.swap(0, at),
+        _ => {}
+    }
+    pieces
+}
+
+/// Bytes as the notation of packets has them.
+pub(super) fn quoted(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "0".into();
+    }
+    let text = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
+    format!("\"{}\"", text.collect::<String>())
 }
 
 fn fragment(choices: &mut Choices<'_>) -> String {

@@ -38,6 +38,39 @@ pub fn run_helpers(bytes: &[u8]) {
     twice(bytes, Mix::Helpers);
 }
 
+/// How often the router told of each of these while `bytes` were played, so that a test can see that runs reach what they
+/// are for.
+///
+/// # Panics
+/// As [`run`].
+pub fn heard(bytes: &[u8], helpers: bool) -> [(&'static str, u64); 16] {
+    let mut world = World::new(bytes, if helpers { Mix::Helpers } else { Mix::All }, true);
+    while !world.choices.is_over() {
+        world.step();
+    }
+    world.heard
+}
+
+/// Words of notes that are counted.
+const WORDS: [&str; 16] = [
+    "was expected",
+    "the text is rewritten",
+    "dropped early",
+    "nearby all are ASSURED",
+    "would be taken for",
+    "from a random start",
+    "given up",
+    "so does this one",
+    "RELATED: an ICMP error",
+    "the ICMP error goes from",
+    "the old flow goes",
+    "the flow goes when",
+    "INVALID",
+    "UNTRACKED",
+    "pieces",
+    "zone 1",
+];
+
 /// Which operations there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mix {
@@ -96,6 +129,7 @@ struct World<'a> {
     talks: Vec<Talk>,
     orders: [check::Order; 2],
     said: Vec<Said>,
+    heard: [(&'static str, u64); WORDS.len()],
 }
 
 /// Packets that are remembered, and conversations that go on, at most.
@@ -120,7 +154,19 @@ impl<'a> World<'a> {
         let (sides, orders) = ([lan, wan, dmz], Default::default());
         let now = Instant::from_millis(1_000);
         let (seen, talks, said) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world = Self { choices, mix, watched, router, sides, now, seen, talks, orders, said };
+        let mut world = Self {
+            choices,
+            mix,
+            watched,
+            router,
+            sides,
+            now,
+            seen,
+            talks,
+            orders,
+            said,
+            heard: WORDS.map(|word| (word, 0)),
+        };
         world.rule();
         world
     }
@@ -163,7 +209,8 @@ impl<'a> World<'a> {
             44 => self.meet(),
             45..48 => self.wait(),
             48 => self.send(),
-            49..51 => self.raw(),
+            49 => self.raw(),
+            50..52 => self.fragments(),
             _ => {
                 let (family, side) = (self.family(), self.choices.below(2));
                 let mut packet = make::packet(&mut self.choices, family, side);
@@ -187,6 +234,9 @@ impl<'a> World<'a> {
             let mut notes: Vec<Note> = Vec::new();
             let verdict = self.router.explain(self.now, input, &mut packet, &mut notes);
             assert!(notes.iter().all(|note| !note.text.is_empty()));
+            for (word, count) in &mut self.heard {
+                *count += notes.iter().filter(|note| note.text.contains(*word)).count() as u64;
+            }
             verdict
         } else {
             self.router.process(self.now, input, &mut packet)
@@ -407,6 +457,15 @@ impl<'a> World<'a> {
             Verdict::Forward(_) | Verdict::Deliver | Verdict::Hold => {}
         }
         self.said.push(Said::Verdict(verdict, packet));
+    }
+
+    /// A packet in pieces.
+    fn fragments(&mut self) {
+        let (family, side) = (self.family(), self.choices.below(3));
+        let packet = make::packet(&mut self.choices, family, side);
+        for piece in make::pieces(&mut self.choices, &packet) {
+            self.inject(self.sides[side], piece);
+        }
     }
 
     /// Bytes as they are.

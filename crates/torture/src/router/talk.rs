@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use pinhole_netfilter::InterfaceId;
 use pinhole_wire::text::{Body, Line};
 
-use super::make::{end, line};
+use super::make::{end, line, quoted};
 use super::places::{FAR, FAR2, LAN, LAN2, WAN};
 use crate::Choices;
 
@@ -155,13 +155,4 @@ fn sip(choices: &mut Choices<'_>, own: &SocketAddr, other: &SocketAddr, port: u1
          Expires: {expires}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
-}
-
-/// Bytes as the notation of packets has them.
-fn quoted(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "0".into();
-    }
-    let text = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
-    format!("\"{}\"", text.collect::<String>())
 }

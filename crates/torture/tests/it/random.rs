@@ -79,3 +79,16 @@ fn every_target_is_one_for_cargo_fuzz_too() {
         assert!(source.contains(&format!("target(\"{}\")", target.name)), "{}", path.display());
     }
 }
+
+#[test]
+fn runs_reach_what_they_are_for() {
+    let mut heard = std::collections::BTreeMap::new();
+    for seed in 0..150 {
+        for helpers in [false, true] {
+            for (word, count) in pinhole_torture::router::heard(&bytes(seed, 2_000), helpers) {
+                *heard.entry(word).or_insert(0) += count;
+            }
+        }
+    }
+    assert!(heard.values().all(|&count| count > 0), "{heard:#?}");
+}
