@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-torture", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-netfilter"]),
     ("pinhole-traversal", &["pinhole-sansio"]),
-    ("pinhole-lab", &["pinhole-sansio", "pinhole-wire"]),
+    ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
     ("pinhole-host", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel"]),
