@@ -2,8 +2,9 @@
 //! true.
 //!
 //! A [`Target`] is a function of bytes that panics when something is not as it must be. The same targets are run by
-//! ordinary tests, over bytes of a seed, and by cargo-fuzz, whose targets in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which
-//! flags; so any bytes are a valid run, and a shorter prefix is a shorter run.
+//! ordinary tests, over bytes of a seed, the corpora in `fuzz/corpus` and changes of them, and by cargo-fuzz, whose targets
+//! in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which flags; so
+//! any bytes are a valid run, and a shorter prefix is a shorter run.
 //!
 //! Deliberately not here: knowledge of the answers. What a packet must become is for packet scripts and for the kernel to
 //! say; here is what holds whatever the packet.
@@ -23,7 +24,7 @@ pub use intact::intact;
 /// A function that takes any bytes, and what it is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, which is also that of the file in `fuzz/fuzz_targets`.
+    /// Its name, which is also that of the file in `fuzz/fuzz_targets` and of the directory in `fuzz/corpus`.
     pub name: &'static str,
     /// Panics if something is not as it must be.
     pub run: fn(&[u8]),

@@ -112,7 +112,7 @@ impl Replay {
         self.behave(now, is_inside, bytes.clone());
         self.route(now, is_inside, bytes);
         self.totals.packets += 1;
-        if self.totals.packets % AUDIT_EVERY == 0 {
+        if self.totals.packets.is_multiple_of(AUDIT_EVERY) {
             self.audit();
         }
     }

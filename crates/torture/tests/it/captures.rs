@@ -49,7 +49,7 @@ fn captures_pass_without_a_panic() {
 fn replay(mut capture: Capture<&[u8]>, personality: Personality, at: &mut u64) -> (Totals, String) {
     let (mut replay, mut now) = (Replay::new(personality), Duration::ZERO);
     loop {
-        match capture.next() {
+        match capture.next_packet() {
             Ok(Some((since, packet))) => {
                 // Time does not go back, and a damaged stamp does not take it beyond what an instant can be.
                 now = now.max(since.min(Duration::from_secs(100_000_000)));

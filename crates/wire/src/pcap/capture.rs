@@ -77,7 +77,7 @@ impl<R: Read> Capture<R> {
             cut: false,
         };
         let Some(magic) = capture.bytes.array()? else {
-            return Err(damaged(format!("it is empty: expected a capture, pcap or pcapng")));
+            return Err(damaged("it is empty: expected a capture, pcap or pcapng"));
         };
         let (little, big) = (u32::from_le_bytes(magic), u32::from_be_bytes(magic));
         let (big_endian, ticks_per_s) = match (little, big) {
@@ -91,14 +91,12 @@ impl<R: Read> Capture<R> {
             (_, MICROS) => (true, 1_000_000),
             (_, NANOS) => (true, 1_000_000_000),
             _ => {
-                return Err(damaged(format!(
-                    "it is no capture: its first bytes are neither those of pcap nor those of pcapng"
-                )));
+                return Err(damaged("it is no capture: its first bytes are neither those of pcap nor those of pcapng"));
             }
         };
         capture.big_endian = big_endian;
         let Some(header) = capture.bytes.array::<20>()? else {
-            return Err(damaged(format!("it ends inside its header")));
+            return Err(damaged("it ends inside its header"));
         };
         // The upper bits say whether frames end with a checksum.
         let number = capture.u32_at(&header, 16) & 0x0fff_ffff;
@@ -113,7 +111,7 @@ impl<R: Read> Capture<R> {
     ///
     /// # Errors
     /// If the capture ends in the middle of a packet, or is damaged.
-    pub fn next(&mut self) -> io::Result<Option<(Duration, Vec<u8>)>> {
+    pub fn next_packet(&mut self) -> io::Result<Option<(Duration, Vec<u8>)>> {
         loop {
             let frame = match self.format {
                 Format::Classic => self.record(),
@@ -192,7 +190,7 @@ impl<R: Read> Capture<R> {
                     let ticks_per_s = self.interfaces.get(interface as usize).map_or(1_000_000, |at| at.ticks_per_s);
                     let at = of_ticks(u64::from(high) << 32 | u64::from(low), ticks_per_s);
                     let Some(bytes) = body.get(20..).and_then(|rest| rest.get(..kept as usize)) else {
-                        return Err(damaged(format!("a packet is longer than its block: the capture is damaged")));
+                        return Err(damaged("a packet is longer than its block: the capture is damaged"));
                     };
                     let frame = Frame {
                         at: Some(at),
@@ -215,13 +213,13 @@ impl<R: Read> Capture<R> {
     /// A section header behind its type: numbers may have another byte order from here on, and interfaces begin anew.
     fn section(&mut self) -> io::Result<()> {
         let Some(head) = self.bytes.array::<8>()? else {
-            return Err(damaged(format!("it ends inside a section header")));
+            return Err(damaged("it ends inside a section header"));
         };
         let order = [head[4], head[5], head[6], head[7]];
         self.big_endian = match (u32::from_le_bytes(order), u32::from_be_bytes(order)) {
             (ORDER, _) => false,
             (_, ORDER) => true,
-            _ => return Err(damaged(format!("its section header is damaged"))),
+            _ => return Err(damaged("its section header is damaged")),
         };
         let length = self.u32_at(&head, 0);
         let rest = length.checked_sub(12).filter(|rest| *rest >= 16 && *rest <= LONGEST);
@@ -233,7 +231,7 @@ impl<R: Read> Capture<R> {
 
     /// What a block has between its two lengths.
     fn body(&mut self) -> io::Result<Vec<u8>> {
-        let Some(length) = self.bytes.array::<4>()? else { return Err(damaged(format!("it ends inside a block"))) };
+        let Some(length) = self.bytes.array::<4>()? else { return Err(damaged("it ends inside a block")) };
         let length = self.u32_at(&length, 0);
         let Some(inside) = length.checked_sub(8).filter(|inside| *inside >= 4 && inside % 4 == 0) else {
             return Err(damaged(format!("a block says a length of {length}: the capture is damaged")));
@@ -245,7 +243,7 @@ impl<R: Read> Capture<R> {
 
     fn interface(&mut self, body: &[u8]) -> io::Result<()> {
         let (Some(&[a, b]), true) = (body.first_chunk(), self.interfaces.len() < MOST_INTERFACES) else {
-            return Err(damaged(format!("an interface is not described: the capture is damaged")));
+            return Err(damaged("an interface is not described: the capture is damaged"));
         };
         let number = u32::from(self.u16_of([a, b]));
         let mut ticks_per_s = 1_000_000;
@@ -279,8 +277,8 @@ fn of_ticks(ticks: u64, per_s: u64) -> Duration {
     Duration::from_secs(ticks / per_s) + Duration::from_nanos(within as u64)
 }
 
-fn damaged(what: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn damaged(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
 /// A reader that counts.
@@ -298,7 +296,7 @@ impl<R: Read> Counted<R> {
         while filled < N {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(damaged(format!("it ends inside a packet's header"))),
+                Ok(0) => return Err(damaged("it ends inside a packet's header")),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -318,7 +316,7 @@ impl<R: Read> Counted<R> {
         let mut bytes = Vec::new();
         self.reader.by_ref().take(length.into()).read_to_end(&mut bytes)?;
         if bytes.len() < length as usize {
-            return Err(damaged(format!("it ends inside a packet")));
+            return Err(damaged("it ends inside a packet"));
         }
         self.count += u64::from(length);
         Ok(bytes)

@@ -98,7 +98,7 @@ impl Source {
             },
             From::Capture(capture) => {
                 let was_whole = !capture.is_cut();
-                let next = capture.next()?;
+                let next = capture.next_packet()?;
                 if was_whole && capture.is_cut() {
                     world.trust_checksums();
                     self.notes.push(
