@@ -189,7 +189,7 @@ impl<'a> World<'a> {
     fn step(&mut self) {
         let operation = match self.mix {
             Mix::All => self.choices.below(64),
-            Mix::Helpers => *self.choices.one_of(&[24, 27, 28, 30, 30, 30, 30, 31, 31, 32, 40, 44, 45, 46]),
+            Mix::Helpers => *self.choices.one_of(&[24, 27, 28, 29, 30, 30, 30, 30, 31, 31, 32, 40, 44, 45, 46]),
         };
         match operation {
             0..16 => {
@@ -200,7 +200,8 @@ impl<'a> World<'a> {
             16..22 => self.answer(),
             22..24 => self.repeat(),
             24..27 => self.error(),
-            27..30 => self.greet(),
+            27..29 => self.greet(),
+            29 => self.meet_again(),
             30..40 => self.say(),
             40 => self.set(),
             41 => self.rule(),
@@ -320,6 +321,21 @@ impl<'a> World<'a> {
             self.utter(0, 1, "S.", &[]);
             self.utter(0, 0, ".", &[]);
         }
+    }
+
+    /// A connection ends, and begins anew with the same ends.
+    fn meet_again(&mut self) {
+        if self.talks.first().is_none_or(|talk| !talk.is_tcp) {
+            return self.greet();
+        }
+        let [first, second] = if self.choices.rarely(2) { [0, 1] } else { [1, 0] };
+        self.utter(0, first, "F.", &[]);
+        self.utter(0, second, "F.", &[]);
+        self.utter(0, first, ".", &[]);
+        self.talks[0].sides[0].seq = self.talks[0].sides[0].seq.wrapping_add(100_000);
+        self.utter(0, 0, "S", &[]);
+        self.utter(0, 1, "S.", &[]);
+        self.utter(0, 0, ".", &[]);
     }
 
     /// Somebody says something.
