@@ -1,13 +1,12 @@
 //! Captures, read as a stream: classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), of any link that
-//! [`Link`](super::Link) knows.
+//! [`Link`] knows.
 
 use core::time::Duration;
 use std::io::{self, Read};
 
 use super::link::{KNOWN, Link};
+use super::{MICROS, NANOS};
 
-const MICROS: u32 = 0xa1b2_c3d4;
-const NANOS: u32 = 0xa1b2_3c4d;
 /// pcapng's section header, the same in either byte order.
 const SECTION: u32 = 0x0a0d_0d0a;
 /// How pcapng says its byte order.

@@ -2,7 +2,7 @@
 
 /// What packets of a capture begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub(super) enum Link {
     /// An IP header.
     Raw,
     /// Ethernet's header.
@@ -28,7 +28,7 @@ const PPPOE: u16 = 0x8864;
 
 impl Link {
     /// The link of this number (`LINKTYPE_…`).
-    pub const fn of(number: u32) -> Option<Self> {
+    pub(super) const fn of(number: u32) -> Option<Self> {
         match number {
             0 | 108 => Some(Self::Null),
             1 => Some(Self::Ethernet),
@@ -40,7 +40,7 @@ impl Link {
     }
 
     /// The IP packet in a frame, without what the link has behind it. None if there is something else in it.
-    pub fn packet(self, frame: &[u8]) -> Option<&[u8]> {
+    pub(super) fn packet(self, frame: &[u8]) -> Option<&[u8]> {
         let inside = match self {
             Self::Raw => frame,
             Self::Null => frame.get(4..)?,
