@@ -12,7 +12,7 @@
 mod choices;
 mod intact;
 mod messages;
-mod nat;
+pub mod nat;
 mod packets;
 pub mod replay;
 pub mod router;

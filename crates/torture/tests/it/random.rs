@@ -71,6 +71,18 @@ targets! {
 }
 
 #[test]
+fn a_nat_of_any_kind_keeps_what_must_always_hold() {
+    for kind in 0..pinhole_torture::nat::KINDS.len() {
+        for seed in 0..4 {
+            let mut bytes = bytes(seed, 6_000);
+            bytes[0] = kind as u8;
+            let result = attempt(target("behaviour_nat"), &bytes);
+            result.unwrap_or_else(|wrong| panic!("{}, seed {seed}: {wrong}", pinhole_torture::nat::KINDS[kind]));
+        }
+    }
+}
+
+#[test]
 fn every_target_is_one_for_cargo_fuzz_too() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
     for target in pinhole_torture::TARGETS {
