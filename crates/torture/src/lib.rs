@@ -31,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them but netlink's attributes, which are with the system calls.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "packet_views", run: packets::views },
     Target { name: "packet_lines", run: packets::lines },
     Target { name: "captures", run: packets::captures },
@@ -39,6 +39,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "scripts", run: texts::scripts },
     Target { name: "router", run: router::run },
     Target { name: "helpers", run: router::run_helpers },
+    Target { name: "batches", run: router::run_batches },
     Target { name: "behaviour_nat", run: nat::run },
     Target { name: "dns_messages", run: messages::dns },
     Target { name: "uapi", run: messages::uapi },

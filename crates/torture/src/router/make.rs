@@ -1,8 +1,10 @@
 //! Packets of every protocol, in the text notation so that a failure can be read.
 
+use pinhole_netfilter::Family;
+use pinhole_netfilter::expect::Expectation;
 use pinhole_wire::text;
 
-use super::places::{BEHIND, PORTS, SOURCE_PORTS, TARGETS};
+use super::places::{BEHIND, FAR2, PORTS, SOURCE_PORTS, TARGETS};
 use crate::Choices;
 
 const FLAGS: [&str; 14] = ["S", "S.", ".", "P.", "F.", "R", "R.", "S", ".", "-", "F", "SF", "SFRPU", "S.E"];
@@ -127,6 +129,20 @@ fn fragment(choices: &mut Choices<'_>) -> String {
     // What begins at zero and is alone is no fragment.
     let more = if offset == 0 { " more" } else { more };
     format!("{length} frag id {id} offset {offset}{more}")
+}
+
+/// The packet that meets an expectation.
+pub(super) fn expected<A: Family>(expected: &Expectation<A>) -> Vec<u8> {
+    let Expectation { tuple, mask, .. } = expected;
+    let far = FAR2[usize::from(!A::IS_V4)];
+    let src = if mask.src == A::UNSPECIFIED { far.to_owned() } else { tuple.src.to_string() };
+    let (dst, port) = (tuple.dst.to_string(), if mask.src_id == 0 { 20 } else { tuple.src_id });
+    let (src_end, dst_end) = (end(&src, port), end(&dst, tuple.dst_id));
+    line(&match tuple.protocol {
+        6 => format!("{src_end} > {dst_end} tcp S seq 7 ack 0 win 64000 0"),
+        17 => format!("{src_end} > {dst_end} udp 20"),
+        _ => format!("{src} > {dst} gre pptp call {} seq 1 10", tuple.dst_id),
+    })
 }
 
 /// What would answer a packet, with the payload of choice.

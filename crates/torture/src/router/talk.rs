@@ -60,6 +60,20 @@ impl Talk {
         (by, line(&text))
     }
 
+    /// A few packets in a row from the side that is behind an interface, if one is.
+    pub(super) fn burst(&mut self, choices: &mut Choices<'_>, by: InterfaceId) -> Vec<Vec<u8>> {
+        let Some(side) = self.sides.iter().position(|side| side.by == by) else { return Vec::new() };
+        let mut packets = Vec::new();
+        for _ in 0..1 + choices.below(8) {
+            let payload = if choices.rarely(4) { self.text(choices, side) } else { b"data".to_vec() };
+            packets.push(self.packet(side, "P.", &payload).1);
+            let length = payload.len() as u32;
+            self.sides[side].seq = self.sides[side].seq.wrapping_add(length);
+            self.sides[1 - side].ack = self.sides[1 - side].ack.wrapping_add(length);
+        }
+        packets
+    }
+
     /// The packet has come out at the other side: what it is there, is what it answers.
     pub(super) fn arrived(&mut self, from: usize, by: InterfaceId, length: usize, flags: &str, packet: &[u8]) {
         let occupied = length as u32 + u32::from(flags.contains('S')) + u32::from(flags.contains('F'));
