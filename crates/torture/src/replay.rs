@@ -2,6 +2,9 @@
 //!
 //! Whoever sends first of two hosts is inside. What the other side sends to an inside host, it sends to what it was told
 //! instead: the address and port that the router has given to the flow, if there is one.
+//!
+//! There are three such routers: one is given each packet alone, one is watched, and one gets those together that come by
+//! one interface in the same ten milliseconds. All must say and send the same.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,8 +34,15 @@ const RULES: &str = "*raw\n\
     -A POSTROUTING -o wan -j MASQUERADE\n\
     COMMIT\n";
 
+/// What comes in so long comes in at the same time.
+const TICK_MS: u64 = 10;
+/// Packets that come in together, at most: two of the router's own batches.
+const MOST_TOGETHER: usize = 64;
 /// The contradictions of tables are looked for once in so many packets.
 const AUDIT_EVERY: u64 = 64;
+
+/// When the first packet comes.
+const BEGIN: Instant = Instant::from_millis(1_000);
 
 /// What became of packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,12 +63,22 @@ pub struct Totals {
     pub flows: u64,
     /// Expectations that were there when a packet had passed, at most.
     pub expected: u64,
+    /// How many packets were given together, at most.
+    pub together: u64,
 }
 
 /// A home that a capture is replayed to.
 #[derive(Debug)]
 pub struct Replay {
-    routers: [Router; 2],
+    /// One is given each packet alone, one is watched, and one is given packets together.
+    routers: [Router; 3],
+    now: Instant,
+    /// By which interface the packets come that wait to be given to the third router together.
+    input: InterfaceId,
+    waiting: Vec<Packet>,
+    /// What the first router has said of them, and what it has sent beside.
+    verdicts: Vec<(Verdict, Packet)>,
+    sent: Vec<(InterfaceId, Packet)>,
     nats: (Nat<Ipv4Addr>, Nat<Ipv6Addr>),
     lan: InterfaceId,
     wan: InterfaceId,
@@ -86,16 +106,18 @@ impl Replay {
             router.set_rules_v6(Ruleset::parse(RULES).expect("rules"));
             (router, lan, wan)
         };
-        let ((one, lan, wan), (other, ..)) = (router(), router());
+        let ((one, lan, wan), (other, ..), (third, ..)) = (router(), router(), router());
         let nats = (
             Nat::new(Behaviour::rfc4787(), [Ipv4Addr::new(203, 0, 113, 1)], Ipv4Addr::new(192, 168, 254, 254), 1),
             Nat::new(Behaviour::rfc4787(), [Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)], Ipv6Addr::LOCALHOST, 1),
         );
         let (inside, outside, totals) = Default::default();
-        Self { routers: [one, other], nats, lan, wan, inside, outside, totals }
+        let (now, waiting, verdicts, sent) = (BEGIN, Vec::new(), Vec::new(), Vec::new());
+        let routers = [one, other, third];
+        Self { routers, now, input: lan, waiting, verdicts, sent, nats, lan, wan, inside, outside, totals }
     }
 
-    /// A packet was captured so long after the first one.
+    /// A packet was captured so long after the first one; never earlier than the one before it.
     ///
     /// # Panics
     /// If something is not as it must be.
@@ -103,14 +125,14 @@ impl Replay {
         packets::views(bytes);
         packets::lines(bytes);
         self.payload(bytes);
-        let now = Instant::from_millis(1_000) + at;
+        self.wait(at);
         let mut bytes = bytes.to_vec();
         let is_inside = self.is_inside(&bytes);
         if !is_inside {
             self.aim(&mut bytes);
         }
-        self.behave(now, is_inside, bytes.clone());
-        self.route(now, is_inside, bytes);
+        self.behave(is_inside, bytes.clone());
+        self.route(is_inside, bytes);
         self.totals.packets += 1;
         if self.totals.packets.is_multiple_of(AUDIT_EVERY) {
             self.audit();
@@ -121,10 +143,11 @@ impl Replay {
     ///
     /// # Panics
     /// If it is not.
-    pub fn finish(mut self, at: Duration) -> Totals {
+    pub fn finish(mut self) -> Totals {
+        self.give_waiting();
         self.audit();
         for router in &mut self.routers {
-            router.handle_timeout(Instant::from_millis(1_000) + at + Duration::from_secs(1 << 31));
+            router.handle_timeout(self.now + Duration::from_secs(1 << 31));
             assert!(router.v4().table.is_empty() && router.v6().table.is_empty(), "in the end nothing is left");
             assert!(router.v4().expectations.is_empty() && router.v6().expectations.is_empty());
         }
@@ -152,6 +175,7 @@ impl Replay {
         }
         // Not more routes than a home has hosts.
         if self.inside.len() < 256 && self.inside.insert(src) {
+            self.give_waiting();
             for router in &mut self.routers {
                 router.add_route(IpNet::from(src), self.lan);
             }
@@ -167,18 +191,41 @@ impl Replay {
         }
     }
 
-    /// Through both routers, of which one is watched: they must say and send the same.
-    fn route(&mut self, now: Instant, is_inside: bool, bytes: Vec<u8>) {
+    /// It is so long after the first packet.
+    fn wait(&mut self, at: Duration) {
+        let now = BEGIN + Duration::from_millis(at.as_millis() as u64 / TICK_MS * TICK_MS);
+        if now <= self.now {
+            return;
+        }
+        self.give_waiting();
+        self.now = now;
+        for router in &mut self.routers {
+            if router.poll_timeout().is_some_and(|at| at <= now) {
+                router.handle_timeout(now);
+            }
+        }
+        self.send();
+    }
+
+    /// Through all routers, for one of them later.
+    fn route(&mut self, is_inside: bool, bytes: Vec<u8>) {
         let input = if is_inside { self.lan } else { self.wan };
-        let [mut packet, mut watched] = [(); 2].map(|()| Packet::from(bytes.clone()));
-        let [router, other] = &mut self.routers;
+        if input != self.input || self.waiting.len() == MOST_TOGETHER {
+            self.give_waiting();
+        }
+        self.input = input;
+        let [mut packet, mut watched, waiting] = [(); 3].map(|()| Packet::from(bytes.clone()));
+        let [router, other, _] = &mut self.routers;
         let before = router.v4().statistics.insert + router.v6().statistics.insert;
-        let verdict = router.process(now, input, &mut packet);
+        let verdict = router.process(self.now, input, &mut packet);
         let mut notes: Vec<Note> = Vec::new();
-        assert_eq!(other.explain(now, input, &mut watched, &mut notes), verdict, "{}", text::write(&bytes));
+        assert_eq!(other.explain(self.now, input, &mut watched, &mut notes), verdict, "{}", text::write(&bytes));
+        assert_eq!(packet, watched, "{}", text::write(&bytes));
+        self.totals.flows += router.v4().statistics.insert + router.v6().statistics.insert - before;
+        let expected = (router.v4().expectations.len() + router.v6().expectations.len()) as u64;
+        self.totals.expected = self.totals.expected.max(expected);
         match verdict {
             Verdict::Forward(_) => {
-                assert_eq!(packet, watched, "{}", text::write(&bytes));
                 if intact(&bytes) == Some(true) {
                     assert_ne!(intact(&packet.bytes), Some(false), "{}", text::write(&bytes));
                 }
@@ -189,18 +236,36 @@ impl Replay {
             Verdict::Hold => self.totals.held += 1,
             Verdict::Drop(reason) => *self.totals.dropped.entry(reason.name()).or_default() += 1,
         }
-        for router in &mut self.routers {
-            while let Some((_, packet)) = router.poll_transmit() {
-                assert_ne!(intact(&packet.bytes), Some(false), "{}", text::write(&packet.bytes));
-            }
-            if router.poll_timeout().is_some_and(|at| at <= now) {
-                router.handle_timeout(now);
-            }
+        self.waiting.push(waiting);
+        self.verdicts.push((verdict, packet));
+        self.send();
+    }
+
+    /// What the first two routers send beside must be the same; what the third one sends is asked for later.
+    fn send(&mut self) {
+        let [router, other, _] = &mut self.routers;
+        while let Some((by, packet)) = router.poll_transmit() {
+            assert_ne!(intact(&packet.bytes), Some(false), "{}", text::write(&packet.bytes));
+            assert_eq!(other.poll_transmit().as_ref(), Some(&(by, packet.clone())));
+            self.sent.push((by, packet));
         }
-        let [router, _] = &mut self.routers;
-        self.totals.flows += router.v4().statistics.insert + router.v6().statistics.insert - before;
-        let expected = (router.v4().expectations.len() + router.v6().expectations.len()) as u64;
-        self.totals.expected = self.totals.expected.max(expected);
+        assert_eq!(other.poll_transmit(), None);
+    }
+
+    /// The third router gets what has come in together.
+    fn give_waiting(&mut self) {
+        let mut packets = core::mem::take(&mut self.waiting);
+        let before: Vec<_> = packets.iter().map(|packet| packet.bytes.clone()).collect();
+        let mut verdicts = vec![Verdict::Hold; packets.len()];
+        let [.., third] = &mut self.routers;
+        third.process_batch(self.now, self.input, &mut packets, &mut verdicts);
+        self.totals.together = self.totals.together.max(packets.len() as u64);
+        let given = verdicts.into_iter().zip(packets);
+        for ((given, alone), before) in given.zip(self.verdicts.drain(..)).zip(before) {
+            assert_eq!(given, alone, "{}, with others", text::write(&before));
+        }
+        let sent: Vec<_> = core::iter::from_fn(|| third.poll_transmit()).collect();
+        assert_eq!(sent, core::mem::take(&mut self.sent));
     }
 
     fn learn(&mut self, is_inside: bool, sent: &[u8], became: &[u8]) {
@@ -212,7 +277,8 @@ impl Replay {
     }
 
     /// Through a NAT of another kind.
-    fn behave(&mut self, now: Instant, is_inside: bool, mut bytes: Vec<u8>) {
+    fn behave(&mut self, is_inside: bool, mut bytes: Vec<u8>) {
+        let now = self.now;
         let side = if is_inside { behaviour::Side::Inside } else { behaviour::Side::Outside };
         let before = intact(&bytes);
         let verdict = match bytes.first().map(|first| first >> 4) {
