@@ -151,6 +151,21 @@ fn what_a_packet_has_announced_that_was_dropped_is_not_expected() {
 }
 
 #[test]
+fn what_goes_early_goes_by_how_many_flows_of_both_families_there_are_now() {
+    let mut home = Home::masquerading();
+    home.router.set("nf_conntrack_max", "10").expect("a setting");
+    for port in 1..10 {
+        home.out(&format!("10.0.0.1:{port} > 192.0.2.1:53 udp 8")).expect("there is room");
+    }
+    let lan6 = home.router.add_interface(Interface::new("lan6", [net("fd00::fe/64")]));
+    home.pass(lan6, "[fd00::1]:1 > [fd00::fe]:9 udp 8").expect("there is room");
+    home.router.v4().delete_all(home.now, |_| true);
+    home.wait(2);
+    home.router.handle_timeout(home.now);
+    assert_eq!(home.router.v6().table.len(), 1, "nine of ten places are free");
+}
+
+#[test]
 fn an_icmp_error_finds_its_flow_and_is_translated_inside_and_outside() {
     let mut home = Home::masquerading();
     let mut sent = "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");
