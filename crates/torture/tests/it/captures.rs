@@ -11,8 +11,7 @@ use pinhole_wire::pcap::Capture;
 
 use super::quietly;
 
-const SKIP: &str = "SKIP captures: no PINHOLE_CAPTURES. On Debian, with a deb-src line: `apt-get source --download-only \
-    tcpdump ndpi`, unpack both, and name the directory";
+const SKIP: &str = "SKIP captures: no PINHOLE_CAPTURES; `cargo xtask captures` fetches some and replays them";
 
 #[test]
 fn captures_pass_without_a_panic() {
