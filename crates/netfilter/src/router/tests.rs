@@ -167,6 +167,40 @@ fn a_flow_goes_where_its_packets_say_when_nothing_is_translated_any_more() {
 }
 
 #[test]
+fn what_a_packet_has_announced_that_was_dropped_is_not_expected() {
+    let rules = "*raw\n-A PREROUTING -p udp -m udp --dport 5060 -j CT --helper sip\nCOMMIT\n\
+        *nat\n-A POSTROUTING -o wan -p udp -j MASQUERADE --to-ports 5000\nCOMMIT\n";
+    let mut home = Home::with(Ruleset::parse(rules).expect("rules"));
+    // A rule of one port gives it to the second host too, whose flow clashes when its helper has read the packet.
+    let mut invite = |host: &str, port: u16| {
+        let body = format!("v=0\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
+        let head =
+            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 6);
+        home.out(&format!("{host}:5060 > 192.0.2.1:5060 udp \"{head}\\r\\n\\r\\n{body}\""))
+    };
+    let (first, second) = (invite("10.0.0.1", 40_000), invite("10.0.0.2", 42_000));
+    assert!(first.is_ok() && second == Err(Reason::Clash), "{first:?} {second:?}");
+    let Conntrack { table, expectations, .. } = home.router.v4();
+    assert!(!expectations.is_empty(), "the first one's streams are expected");
+    assert!(expectations.iter().all(|(_, expected)| table.place(expected.master.into()).is_some()));
+}
+
+#[test]
+fn what_goes_early_goes_by_how_many_flows_of_both_families_there_are_now() {
+    let mut home = Home::masquerading();
+    home.router.set("nf_conntrack_max", "10").expect("a setting");
+    for port in 1..10 {
+        home.out(&format!("10.0.0.1:{port} > 192.0.2.1:53 udp 8")).expect("there is room");
+    }
+    let lan6 = home.router.add_interface(Interface::new("lan6", [net("fd00::fe/64")]));
+    home.pass(lan6, "[fd00::1]:1 > [fd00::fe]:9 udp 8").expect("there is room");
+    home.router.v4().delete_all(home.now, |_| true);
+    home.wait(2);
+    home.router.handle_timeout(home.now);
+    assert_eq!(home.router.v6().table.len(), 1, "nine of ten places are free");
+}
+
+#[test]
 fn an_icmp_error_finds_its_flow_and_is_translated_inside_and_outside() {
     let mut home = Home::masquerading();
     let mut sent = "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");
