@@ -41,7 +41,8 @@ pub(crate) fn run() -> Result<()> {
     // The test runs in its crate's directory.
     let directory = fs::canonicalize(&directory).with_context(|| format!("cannot find {}", directory.display()))?;
     let directory = directory.to_str().context("the directory's name is no text")?;
-    let words = ["test", "--release", "--package", "pinhole-torture", "--test", "it", "captures::", "--", "--nocapture"];
+    let words =
+        ["test", "--release", "--package", "pinhole-torture", "--test", "it", "captures::", "--", "--nocapture"];
     step::run("captures", Show::All, &[("PINHOLE_CAPTURES", directory)], "cargo", &words)
 }
 
