@@ -4,4 +4,5 @@
 //! ([`punch`]). The machine neither sends nor knows WireGuard: a "knock" is whatever the caller does to make the peer's
 //! side answer, an "opener" a packet that only has to leave through one's own NAT.
 
+pub mod firsthop;
 pub mod punch;
