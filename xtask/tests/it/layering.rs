@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-wire", &[]),
     ("pinhole-guest", &[]),
     ("pinhole-dns", &["pinhole-sansio"]),
+    ("pinhole-stun", &["pinhole-sansio"]),
     ("pinhole-wg", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-tunnel", &["pinhole-sansio", "pinhole-wire", "pinhole-wg"]),
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
