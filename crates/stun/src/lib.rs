@@ -21,6 +21,7 @@ mod fingerprint;
 mod integrity;
 mod message;
 pub mod nonce;
+pub mod server;
 pub mod stream;
 mod writer;
 

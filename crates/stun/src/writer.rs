@@ -43,6 +43,20 @@ impl<'a> Writer<'a> {
         self.parts(kind, value, &[])
     }
 
+    /// Appends an attribute of so many zeros: PADDING.
+    pub fn zeros(&mut self, kind: AttributeType, length: u16) -> &mut Self {
+        self.put(&kind.0.to_be_bytes());
+        self.put(&length.to_be_bytes());
+        match self.out.get_mut(self.len..self.len + usize::from(length)) {
+            Some(room) if !self.full => {
+                room.fill(0);
+                self.len += usize::from(length);
+            }
+            Some(_) | None => self.full = true,
+        }
+        self.pad()
+    }
+
     /// Appends an address as it is: MAPPED-ADDRESS, OTHER-ADDRESS, RESPONSE-ORIGIN, ALTERNATE-SERVER and those of RFC 3489.
     pub fn address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
         let mut value = [0; address::MAX];
@@ -112,6 +126,16 @@ impl<'a> Writer<'a> {
     pub fn finish(&mut self) -> Result<usize, NoRoom> {
         self.write_length(self.len);
         if self.full { Err(NoRoom) } else { Ok(self.len) }
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// False, unless there was no room for a header.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     fn parts(&mut self, kind: AttributeType, first: &[u8], second: &[u8]) -> &mut Self {

@@ -164,7 +164,7 @@ impl Transaction {
             writer.attribute(*kind, value);
         }
         if request.padding > 0 {
-            writer.attribute(AttributeType::PADDING, &vec![0; usize::from(request.padding)]);
+            writer.zeros(AttributeType::PADDING, request.padding);
         }
         self.key = match (&request.credentials, &self.challenge) {
             (Some(credentials), Some(challenge)) => Some(answer_challenge(&mut writer, credentials, challenge)),
