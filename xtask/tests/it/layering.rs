@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-wg", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-tunnel", &["pinhole-sansio", "pinhole-wire", "pinhole-wg"]),
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
-    ("pinhole-torture", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-netfilter"]),
+    ("pinhole-torture", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-netfilter"]),
     ("pinhole-traversal", &["pinhole-sansio"]),
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
