@@ -20,12 +20,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-wg", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-tunnel", &["pinhole-sansio", "pinhole-wire", "pinhole-wg"]),
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
-    ("pinhole-torture", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-netfilter"]),
+    (
+        "pinhole-torture",
+        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-netfilter"],
+    ),
     ("pinhole-traversal", &["pinhole-sansio"]),
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
-    ("pinhole-host", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel"]),
+    (
+        "pinhole-host",
+        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-tunnel"],
+    ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
     (
         "pinhole",
@@ -33,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-sansio",
             "pinhole-wire",
             "pinhole-dns",
+            "pinhole-stun",
             "pinhole-wg",
             "pinhole-tunnel",
             "pinhole-netfilter",
