@@ -1,5 +1,7 @@
 //! Sockets, TUN, netlink and namespaces: every system call pinhole makes.
 
+mod batch;
+mod bound;
 pub mod dns;
 pub mod embedded;
 pub mod local_time;
@@ -7,6 +9,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod raw;
+pub mod stun;
 pub mod tun;
 pub mod udp;
 pub mod wireguard;

@@ -14,6 +14,7 @@ mod messages;
 mod nat;
 mod packets;
 pub mod router;
+mod stun;
 mod texts;
 
 pub use choices::Choices;
@@ -29,7 +30,7 @@ pub struct Target {
 }
 
 /// All of them but netlink's attributes, which are with the system calls.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "packet_views", run: packets::views },
     Target { name: "packet_lines", run: packets::lines },
     Target { name: "captures", run: packets::captures },
@@ -41,6 +42,8 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "dns_messages", run: messages::dns },
     Target { name: "uapi", run: messages::uapi },
     Target { name: "wg_quick", run: messages::quick },
+    Target { name: "stun_messages", run: stun::messages },
+    Target { name: "stun_client", run: stun::client },
 ];
 
 /// The target of a name.
