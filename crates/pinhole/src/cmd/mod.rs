@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod demo;
 pub mod man;
 pub mod registry;
+pub mod stun;
 pub mod up;
 pub mod wg;
 
