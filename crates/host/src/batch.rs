@@ -14,8 +14,8 @@ pub(crate) const BATCH: usize = 64;
 /// Room for a query, in bytes: more than any that is answered. An odd number of cache lines, so that the messages do not
 /// all fall into the same cache sets.
 const QUERY: usize = 33 * 64;
-/// Room for a reply, in bytes: 1,232 and more; an odd number of cache lines too.
-const REPLY: usize = 21 * 64;
+/// Room for a reply, in bytes: as much, since an answer of STUN may be as long as what it answers.
+const REPLY: usize = QUERY;
 /// Room for one control message: a header and an `in6_pktinfo`, the larger of the two.
 const CONTROL: usize = 64;
 

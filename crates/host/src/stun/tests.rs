@@ -162,7 +162,11 @@ async fn garbage_is_not_answered_and_is_counted() {
     ask(&client, server.addresses()[0], &request(|_| {}));
     let counted = server.counters();
     assert_eq!(counted.of(Counter::Malformed), 4, "{counted:?}");
-    assert_eq!((counted.of(Counter::NotRequest), counted.of(Counter::Sent)), (1, 1), "twenty zeros are a request for nothing");
+    assert_eq!(
+        (counted.of(Counter::NotRequest), counted.of(Counter::Sent)),
+        (1, 1),
+        "twenty zeros are a request for nothing"
+    );
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ mod quick;
 mod recover;
 mod restore;
 mod servers;
+mod stun;
 mod support;

@@ -128,7 +128,10 @@ impl Answering<'_> {
         let Asked { message, local, source, .. } = *self.asked;
         let layout = &self.config.layout;
         let id = message.transaction_id();
+        let room = out.len();
         let mut writer = Writer::new(out, Class::Success, Method::BINDING, id);
+        let signed = message.attribute(AttributeType::FINGERPRINT).is_some();
+        let signature = if signed { 8 } else { 0 };
         let other = layout.other(local);
         if id.is_legacy() {
             writer.address(AttributeType::MAPPED_ADDRESS, source);
@@ -153,8 +156,9 @@ impl Answering<'_> {
                 Some(Authentic { sha256: false, .. }) => 4 + crate::integrity::SHA1,
                 None => 0,
             };
-            let left = message.as_bytes().len().saturating_sub(writer.len() + integrity + 4);
-            if let Some(length) = u16::try_from(left).ok().filter(|left| *left > 0) {
+            // As much as came, or as there is room for; FINGERPRINT may follow.
+            let most = message.as_bytes().len().min(room).saturating_sub(writer.len() + integrity + signature + 4);
+            if let Some(length) = u16::try_from(most & !3).ok().filter(|length| *length > 0) {
                 writer.zeros(AttributeType::PADDING, length);
             }
         }
@@ -164,7 +168,7 @@ impl Answering<'_> {
                 false => writer.integrity(&authentic.key),
             };
         }
-        if message.attribute(AttributeType::FINGERPRINT).is_some() {
+        if signed {
             writer.fingerprint();
         }
         let len = writer.finish().ok()?;

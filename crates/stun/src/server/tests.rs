@@ -231,6 +231,14 @@ fn padding_is_answered_with_as_much_as_was_sent() {
             assert_eq!(sent.bytes.len(), padded.len());
         }
     }
+    let signed = request(id(), |writer| {
+        writer.zeros(AttributeType::PADDING, 1_500).fingerprint();
+    });
+    let sent = ask(&mut server, &signed).unwrap();
+    assert_eq!(sent.bytes.len(), signed.len(), "with what follows the padding");
+    let mut small = [0; 1_000];
+    let reaction = server.datagram(ms(0), Local::FIRST, at(SOURCE), &signed, &mut small);
+    assert!(matches!(reaction, Reaction::Send { len: 1_000, .. }), "as much as there is room for: {reaction:?}");
     let both = request(id(), |writer| {
         writer.zeros(AttributeType::PADDING, 100).attribute(AttributeType::RESPONSE_PORT, &[0x13, 0x88]);
     });
