@@ -10,4 +10,5 @@ mod recover;
 mod restore;
 mod servers;
 mod stun;
+mod stun_query;
 mod support;

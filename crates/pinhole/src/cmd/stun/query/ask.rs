@@ -98,11 +98,7 @@ impl Said {
     /// For people.
     pub(super) fn line(&self) -> String {
         let transport = transport_name(self.transport);
-        let by = if self.server.name == self.server.address.to_string() {
-            self.server.name.clone()
-        } else {
-            format!("{} ({})", self.server.name, self.server.address)
-        };
+        let by = self.server.with_address();
         match &self.answer {
             Ok(answer) => {
                 let nat = match (answer.mapped == self.local, answer.mapped.port() == self.local.port()) {

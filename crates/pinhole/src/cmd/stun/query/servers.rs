@@ -48,6 +48,16 @@ pub(super) struct Named {
     pub(super) address: SocketAddr,
 }
 
+impl Named {
+    /// The name as it was given, and the address unless that is the name.
+    pub(super) fn with_address(&self) -> String {
+        match split(&self.name) {
+            Ok((host, _)) if host.parse::<IpAddr>().is_ok() => self.address.to_string(),
+            Ok(_) | Err(_) => format!("{} ({})", self.name, self.address),
+        }
+    }
+}
+
 /// The addresses of `servers`, or of well-known ones if there are none; one each.
 ///
 /// # Errors

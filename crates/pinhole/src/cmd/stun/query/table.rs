@@ -7,6 +7,7 @@ use pinhole_traversal::discovery::{Classic, Confidence, Report, Verdict};
 
 use super::ask::transport_name;
 use super::discover::Findings;
+use super::servers::Named;
 
 /// Observations that are shown for a verdict, unless all are wanted.
 const SHOWN: usize = 3;
@@ -30,9 +31,9 @@ fn one(text: &mut String, findings: &Findings, report: &Report, all: bool) {
     if !report.is_answered() {
         for server in &report.servers {
             if let Err(failure) = &server.answer {
-                let name = findings.servers.iter().find(|named| named.address == server.address);
-                let name = name.map_or("", |named| &named.name);
-                line(text, "", &format!("{name} ({}): {failure}", server.address));
+                let named = findings.servers.iter().find(|named| named.address == server.address);
+                let name = named.map_or_else(|| server.address.to_string(), Named::with_address);
+                line(text, "", &format!("{name}: {failure}"));
             }
         }
         return;
@@ -80,7 +81,7 @@ fn head(text: &mut String, findings: &Findings, report: &Report, transport: &str
     let used = report.servers.iter().find(|server| server.is_used);
     let name = used.and_then(|server| findings.servers.iter().find(|named| named.address == server.address));
     if let Some(name) = name {
-        let _ = write!(text, ", with {}", name.name);
+        let _ = write!(text, ", with {}", name.with_address());
     }
     let _ = writeln!(text, " ({:.1} s)", report.took.as_secs_f64());
 }
