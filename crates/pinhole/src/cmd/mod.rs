@@ -7,6 +7,7 @@ pub mod demo;
 pub mod man;
 pub mod registry;
 mod stop;
+pub mod stun;
 pub mod up;
 pub mod wg;
 

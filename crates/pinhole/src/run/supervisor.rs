@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::report::Report;
 use super::signals::{Request, Signals};
-use super::{agent, registry, wireguard};
+use super::{agent, registry, stun, wireguard};
 use crate::cmd::wg::interface::File;
 use crate::config::{self, Config};
 
@@ -32,6 +32,8 @@ pub enum Role {
     },
     /// The DNS-SD registry.
     Registry(config::Registry),
+    /// The STUN server.
+    Stun(config::stun::Stun),
     /// An endpoint agent.
     Agent(config::Agent),
 }
@@ -41,6 +43,7 @@ impl Role {
         match self {
             Self::WireGuard { file, .. } => format!("the device of {}", file.path().display()),
             Self::Registry(_) => "the registry".to_owned(),
+            Self::Stun(_) => "the STUN server".to_owned(),
             Self::Agent(agent) => format!("the agent of {}", agent.device),
         }
     }
@@ -49,7 +52,7 @@ impl Role {
     fn place(&self) -> u8 {
         match self {
             Self::WireGuard { .. } => 0,
-            Self::Registry(_) => 1,
+            Self::Registry(_) | Self::Stun(_) => 1,
             Self::Agent(_) => 2,
         }
     }
@@ -62,7 +65,8 @@ fn roles(config: Config) -> Result<Vec<Role>> {
     };
     let devices = config.wireguard.into_iter().map(device);
     let registry = config.registry.into_iter().map(Role::Registry).map(Ok);
-    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).collect()
+    let stun = config.stun.into_iter().map(Role::Stun).map(Ok);
+    devices.chain(registry).chain(stun).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).collect()
 }
 
 /// Runs roles until SIGTERM or SIGINT.
@@ -192,6 +196,7 @@ async fn start(role: Role, json: bool, ready: watch::Sender<bool>, stop: watch::
     match role {
         Role::WireGuard { file, userspace } => wireguard::run(file, userspace, ready, stop).await,
         Role::Registry(settings) => registry::run(settings, Report::new("registry", json), ready, stop).await,
+        Role::Stun(settings) => stun::run(settings, json, ready, stop).await,
         Role::Agent(settings) => agent::run(settings, Report::new("agent", json), ready, stop).await,
     }
 }

@@ -9,4 +9,6 @@ mod quick;
 mod recover;
 mod restore;
 mod servers;
+mod stun;
+mod stun_query;
 mod support;

@@ -216,12 +216,15 @@ fn easy_and_hard(easy: &Side, callee: Callee, hard: &Side, allocation: Allocatio
     Outcome::Direct { way, is_sure }
 }
 
+/// A hard side, its ports, the other one, and who it is.
+type Hard<'a> = (&'a Side, Allocation, &'a Side, Callee);
+
 /// Two hard sides, each with its allocation, the other one, and who it is.
-fn both_hard(sides: &[(&Side, Allocation, &Side, Callee); 2]) -> Option<(Way, bool)> {
-    let first = |take: &dyn Fn(&(&Side, Allocation, &Side, Callee)) -> bool| sides.iter().find(|side| take(side));
+fn both_hard(sides: &[Hard<'_>; 2]) -> Option<(Way, bool)> {
+    let first = |take: &dyn Fn(&Hard<'_>) -> bool| sides.iter().find(|side| take(side));
     // It is called at the port that servers see. The answer may come from another one, which only a filter that knows ports
     // minds.
-    let is_open = |(side, ..): &(&Side, Allocation, &Side, Callee)| side.filtering == Some(EndpointIndependent);
+    let is_open = |(side, ..): &Hard<'_>| side.filtering == Some(EndpointIndependent);
     if let Some((_, _, other, callee)) = first(&is_open) {
         let other_minds = other.filtering != Some(EndpointIndependent) && other.filtering != Some(AddressDependent);
         return Some((Way::Call(*callee), !other_minds));
@@ -234,7 +237,7 @@ fn both_hard(sides: &[(&Side, Allocation, &Side, Callee); 2]) -> Option<(Way, bo
         return Some((Way::Guess, false));
     }
     // Its port is the same for all ports of the peer, so it can try many of them from one port that is guessed.
-    let can_spray = |(side, allocation, ..): &(&Side, Allocation, &Side, Callee)| {
+    let can_spray = |(side, allocation, ..): &Hard<'_>| {
         *allocation == Allocation::Preserving || is_predictable(*allocation) && side.mapping == Some(AddressDependent)
     };
     if first(&can_spray).is_some() || first(&|(side, ..)| is_half_open(side)).is_some() {

@@ -1,0 +1,213 @@
+//! `pinhole stun query` on a host behind the kernel's NAT, with servers of ours and of others.
+
+mod stage;
+
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
+
+use pinhole_host::nft::{Policy, Ports};
+use serde_json::{Value, json};
+
+use crate::support::pinhole::Pinhole;
+use crate::support::ready::ready;
+use stage::{INSIDE, PUBLIC, SERVER, Serves, Stage};
+
+const EI: &str = "endpoint-independent";
+const AD: &str = "address-dependent";
+const APD: &str = "address-and-port-dependent";
+
+/// The rule files, with mapping, filtering, allocation, whether two sockets of one host reach each other, and the old number.
+const RULES: [(&str, &str, &str, &str, &str, &str); 10] = [
+    ("eim-eif", EI, EI, "preserving", "external-source", "NAT1"),
+    ("eim-eif-random-port", EI, EI, "random", "external-source", "NAT1"),
+    ("eim-adf", EI, AD, "preserving", "external-source", "NAT2"),
+    ("eim-apdf", EI, APD, "preserving", "external-source", "NAT3"),
+    ("adm-eif", AD, EI, "random", "external-source", "NAT4"),
+    ("adm-adf", AD, AD, "random", "none", "NAT4"),
+    ("adm-apdf", AD, APD, "random", "none", "NAT4"),
+    ("apdm-eif", APD, EI, "random", "external-source", "NAT4"),
+    ("apdm-adf", APD, AD, "random", "none", "NAT4"),
+    ("apdm-apdf", APD, APD, "random", "none", "NAT4"),
+];
+
+/// Each in a world of its own, some at a time: discoveries mostly wait.
+fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let mut cases: Vec<T> = cases.into_iter().collect();
+    while !cases.is_empty() {
+        std::thread::scope(|scope| {
+            for case in cases.drain(..cases.len().min(5)) {
+                scope.spawn(|| check(case));
+            }
+        });
+    }
+}
+
+/// The verdicts about UDP, and the mapping by TCP.
+fn verdicts(found: &Value) -> Value {
+    let udp = &found["udp"];
+    json!({
+        "nat": udp["nat"]["value"],
+        "mapping": udp["mapping"]["value"],
+        "filtering": udp["filtering"]["value"],
+        "allocation": udp["allocation"]["value"]["kind"],
+        "hairpinning": udp["hairpinning"]["value"],
+        "number": udp["number"],
+        "tcp mapping": found["tcp"]["mapping"]["value"],
+        "tcp allocation": found["tcp"]["allocation"]["value"]["kind"],
+    })
+}
+
+fn every_rule_file(serves: Serves) {
+    at_once(RULES, |(file, mapping, filtering, allocation, hairpinning, number)| {
+        let stage = Stage::new("stunq", serves);
+        stage.load(file);
+        let found = stage.discover("");
+        let expected = json!({
+            "nat": true, "mapping": mapping, "filtering": filtering, "allocation": allocation,
+            "hairpinning": hairpinning, "number": number, "tcp mapping": mapping, "tcp allocation": allocation,
+        });
+        assert_eq!(verdicts(&found), expected, "{file}: {found:#}");
+        let took = found["udp"]["took_s"].as_f64().expect("a time");
+        assert!(took < 10.0, "{file}: {took} s");
+    });
+}
+
+#[test]
+fn every_nat_that_the_kernel_can_be_is_recognised_with_our_server() {
+    if ready(&["ip", "nft"]) {
+        every_rule_file(Serves::Ours);
+    }
+}
+
+#[test]
+fn every_nat_that_the_kernel_can_be_is_recognised_with_coturn() {
+    if ready(&["ip", "nft", "turnserver"]) {
+        every_rule_file(Serves::Coturn);
+    }
+}
+
+#[test]
+fn linux_masquerade_is_port_restricted_or_symmetric_and_poisoned_only_without_a_firewall() {
+    if !ready(&["ip"]) {
+        return;
+    }
+    let cases = [
+        (Ports::Kept, Policy::Drop, EI, "NAT3", json!(false)),
+        (Ports::Kept, Policy::Accept, EI, "NAT3", json!(true)),
+        (Ports::Random, Policy::Drop, APD, "NAT4", json!(null)),
+    ];
+    at_once(cases, |(ports, input, mapping, number, poisoned)| {
+        let mut stage = Stage::new("masq", Serves::Ours);
+        stage.masquerade(ports, input);
+        let found = stage.discover("--udp");
+        let udp = &found["udp"];
+        let seen = [&udp["mapping"], &udp["filtering"], &udp["poisoning"]].map(|verdict| verdict["value"].clone());
+        assert_eq!(seen, [json!(mapping), json!(APD), poisoned], "{ports:?} {input:?}: {found:#}");
+        assert_eq!(udp["number"], json!(number));
+    });
+}
+
+#[test]
+fn no_nat_a_firewall_and_blocked_udp_are_told_apart() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let forward = |rule: &str| {
+        format!("table inet fw {{\nchain f {{\ntype filter hook forward priority 0; policy accept;\n{rule}\n}}\n}}\n")
+    };
+    let cases = [
+        (String::from("\n"), json!("open Internet"), json!(false)),
+        (forward("iifname wan ct state new drop"), json!("firewall only"), json!(false)),
+        (forward("meta l4proto udp drop"), json!(null), json!(true)),
+    ];
+    at_once(cases, |(rules, name, blocked)| {
+        let stage = Stage::new("open", Serves::Ours);
+        stage.nft(&rules);
+        let found = stage.discover("");
+        assert_eq!([&found["udp"]["type"], &found["udp_blocked"]["value"]], [&name, &blocked], "{rules}: {found:#}");
+        assert_eq!(found["tcp"]["nat"]["value"], json!(false), "{rules}");
+    });
+}
+
+#[test]
+fn people_get_one_line_and_machines_get_all() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::new("line", Serves::Ours);
+    stage.load("eim-apdf");
+    for (transport, name) in [("", "UDP"), ("--tcp", "TCP")] {
+        let ended = stage.query(&format!("{transport} --from-port 40123 {}", SERVER[0]));
+        let start = format!("{INSIDE}:40123 is {PUBLIC}:40123 by {name}, port kept; says {}:3478 after ", SERVER[0]);
+        assert!(ended.stdout.starts_with(&start) && ended.stdout.lines().count() == 1, "{ended:?}");
+        assert_eq!(ended.code, Some(0));
+        // A minute of TIME_WAIT would be in the way of the next one.
+        let ended = stage.query(&format!("{transport} --json --from-port 40123 {} {}", SERVER[0], SERVER[1]));
+        let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        assert_eq!(json[0]["mapped"], json!(format!("{PUBLIC}:40123")), "{json:#}");
+        assert_eq!(json[1]["mapped"], json[0]["mapped"], "{json:#}");
+    }
+    let ended = stage.query(&format!("--discover --udp {}", SERVER[0]));
+    for words in ["UDP: port-restricted cone (NAT3)", "mapping", EI, "filtering", APD, "- 0."] {
+        assert!(ended.stdout.contains(words), "no {words}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_silent_server_is_an_error_that_names_it_and_wrong_usage_is_another() {
+    if !ready(&["ip"]) {
+        return;
+    }
+    let stage = Stage::new("silent", Serves::Nobody);
+    let ended = stage.query("--timeout 0.5 203.0.113.10");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("203.0.113.10:3478 by UDP: no answer"), "{ended:?}");
+    let ended = stage.query("--timeout 0.5 --interface nowhere 203.0.113.10");
+    assert!(ended.code == Some(1) && ended.stderr.contains("nowhere"), "{ended:?}");
+    for wrong in ["--from-port 0", "--fwmark x", "--timeout 0", "--lifetime", "--tcp --udp --discover", "-4 -6"] {
+        assert_eq!(stage.query(wrong).code, Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn a_port_that_another_program_has_is_asked_from_and_that_program_keeps_it() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::new("borrow", Serves::Ours);
+    stage.load("eim-apdf");
+    let owner = stage.client.run(|| UdpSocket::bind("0.0.0.0:51820")).expect("a thread").expect("a free port");
+    owner.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let ended = stage.query(&format!("--json --from-port 51820 {}", SERVER[0]));
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+    assert_eq!(json[0]["mapped"], json!(format!("{PUBLIC}:51820")), "{json:#}");
+    assert_eq!(json[0]["borrowed_port"], json!(true), "{json:#}");
+    // The owner sees the answer as well, drops it if it is WireGuard, and goes on with the same mapping.
+    let mut buffer = [0; 1_500];
+    let (_, from) = owner.recv_from(&mut buffer).expect("the answer comes here too");
+    assert_eq!(from, SocketAddr::from(SocketAddrV4::new(SERVER[0], 3_478)));
+    owner.send_to(b"still mine", (SERVER[0], 9)).expect("it can send");
+    let ended = stage.query(&format!("--tcp --from-port 51820 {}", SERVER[0]));
+    assert_eq!(ended.code, Some(0), "by TCP the port is free: {ended:?}");
+}
+
+#[test]
+fn watching_tells_when_the_mapping_moves() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::new("watch", Serves::Ours);
+    stage.load("eim-apdf");
+    let line = format!("--watch 0.2 --json --from-port 40200 {}", SERVER[0]);
+    let mut watch = Pinhole::spawn("watch", &mut stage.command(&line));
+    let first = watch.wait_for("an answer", |event| event["mapped"].is_string());
+    assert_eq!((&first["mapped"], &first["moved"]), (&json!(format!("{PUBLIC}:40200")), &json!(false)));
+    // The router gives every new flow another port now, and has forgotten the old ones.
+    stage.load("apdm-apdf");
+    stage.forget();
+    let moved = watch.wait_for("a move", |event| event["moved"] == json!(true) && event["mapped"].is_string());
+    assert_eq!(moved["before"], first["mapped"], "{moved}");
+    assert_ne!(moved["mapped"], first["mapped"], "{moved}");
+    let (status, _) = watch.terminate();
+    assert!(status.success(), "{status}");
+}
