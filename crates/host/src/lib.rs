@@ -11,6 +11,7 @@ pub mod nft;
 pub mod probe;
 pub mod raw;
 pub mod stun;
+pub mod survey;
 pub mod tun;
 pub mod udp;
 pub mod wireguard;
