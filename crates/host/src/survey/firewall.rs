@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use pinhole_traversal::diagnosis::facts::{Fate, Firewall};
 
 use crate::netlink::Error;
+use crate::netlink::route::{self, link};
 use rule::{Expression, Match, Packet, Verdict};
 
 /// Jumps deeper than this are not followed; the kernel allows 16 (`NFT_JUMP_STACK_SIZE`).
@@ -70,7 +71,9 @@ fn has_old_rules() -> bool {
 fn judge(chains: &[Chain], question: &Question<'_>, has_old_rules: bool) -> Firewall {
     /// No service has it by default, and no rule names it.
     const ELSEWHERE: u16 = 9;
-    let packet = |port, state| Packet { interface: question.interface, own: question.own, port, state };
+    let index = route::open().and_then(|mut socket| link::find(&mut socket, question.interface));
+    let index = index.map_or(0, |link| link.index);
+    let packet = |port, state| Packet { interface: question.interface, index, own: question.own, port, state };
     let fate = |port, state| match input(chains, &packet(port, state)) {
         Fate::Accepted if has_old_rules => Fate::Unclear { by: "ip_tables filter INPUT".into() },
         fate => fate,

@@ -110,6 +110,7 @@ pub(super) fn parse(name: &str, data: &[u8]) -> Option<Expression> {
 
 const fn meta(key: u32) -> Field {
     match key {
+        4 => Field::Index,
         6 => Field::Interface,
         15 => Field::NetworkProtocol,
         16 => Field::TransportProtocol,

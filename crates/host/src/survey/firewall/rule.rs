@@ -18,6 +18,8 @@ pub(super) const IPV4: u8 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'a> {
     pub(super) interface: &'a str,
+    /// Its number; 0, which none has, if there is no such interface.
+    pub(super) index: u32,
     pub(super) own: Option<Ipv4Addr>,
     pub(super) port: u16,
     /// Its bit of `ct state`.
@@ -51,6 +53,8 @@ pub(super) enum Expression {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Interface,
+    /// The number of the interface.
+    Index,
     NetworkProtocol,
     TransportProtocol,
     /// A part of the network header: from here, so long.
@@ -193,6 +197,7 @@ impl Packet<'_> {
                 name.resize(NAME, 0);
                 name
             }
+            Field::Index => self.index.to_ne_bytes().to_vec(),
             Field::NetworkProtocol => vec![IPV4],
             Field::TransportProtocol => vec![UDP],
             // The protocol of an IPv4 header is its tenth byte, the destination its last four.

@@ -115,7 +115,7 @@ fn no_bytes_make_an_expression_panic() {
             bytes[at] = rng.next_u64() as u8;
         }
         let expressions: Vec<_> = names.iter().filter_map(|name| read::parse(name, &bytes)).collect();
-        let packet = Packet { interface: "eth0", own: None, port: 1, state: rule::NEW };
+        let packet = Packet { interface: "eth0", index: 0, own: None, port: 1, state: rule::NEW };
         let _ = rule::evaluate(&expressions, &packet);
     }
 }
