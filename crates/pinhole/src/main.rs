@@ -30,6 +30,7 @@ enum Command {
     Wg(cmd::wg::Args),
     Conntrack(Box<cmd::conntrack::Args>),
     Stun(cmd::stun::Args),
+    Doctor(cmd::doctor::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Wg(args) => cmd::wg::run(args),
         Command::Conntrack(args) => cmd::conntrack::run(*args),
         Command::Stun(args) => cmd::stun::run(args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Completions(args) => cmd::completions::run(args, Cli::command()),
         Command::Man(args) => cmd::man::run(args, Cli::command()),
     };

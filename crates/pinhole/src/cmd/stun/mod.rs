@@ -4,6 +4,8 @@ mod bench;
 mod query;
 mod serve;
 
+pub(super) use query::servers;
+
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -3,7 +3,7 @@
 mod ask;
 mod discover;
 mod json;
-mod servers;
+pub(in crate::cmd) mod servers;
 mod table;
 mod watch;
 

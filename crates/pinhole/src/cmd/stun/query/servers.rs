@@ -24,7 +24,7 @@ const WELL_KNOWN_FOR_BEHAVIOUR: &[&str] = &[
 
 /// Which addresses are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(in crate::cmd) enum Family {
     V4,
     V6,
     /// IPv4 where there is a choice: that is where NATs are.
@@ -43,14 +43,14 @@ impl Family {
 
 /// A server by the name that it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) address: SocketAddr,
+pub(in crate::cmd) struct Named {
+    pub(in crate::cmd) name: String,
+    pub(in crate::cmd) address: SocketAddr,
 }
 
 impl Named {
     /// The name as it was given, and the address unless that is the name.
-    pub(super) fn with_address(&self) -> String {
+    pub(in crate::cmd) fn with_address(&self) -> String {
         match split(&self.name) {
             Ok((host, _)) if host.parse::<IpAddr>().is_ok() => self.address.to_string(),
             Ok(_) | Err(_) => format!("{} ({})", self.name, self.address),
@@ -62,7 +62,7 @@ impl Named {
 ///
 /// # Errors
 /// The first that is no name, has no address of the family, or cannot be resolved, unless another one can.
-pub(super) async fn resolve(
+pub(in crate::cmd) async fn resolve(
     route: &Route,
     servers: &[String],
     family: Family,
