@@ -71,6 +71,8 @@ pub enum PublicPort {
     Punch,
     /// The first hop gives one, but another NAT is behind it: map there, then hold that port open.
     MappingThenPunch(Protocol),
+    /// If somebody sets it up at the router.
+    ByHand,
     /// Only somebody else's.
     Relay,
     /// Too little is known.
@@ -155,6 +157,7 @@ impl PublicPort {
             (Some(true), _) if is_open && side.mapping == Some(EndpointIndependent) => Self::Punch,
             (Some(true), Some(protocol)) => Self::MappingThenPunch(protocol),
             (Some(true), None) if side.filtering.is_none() || side.mapping.is_none() => Self::Unknown,
+            (Some(true), None) if layers.len() < 2 => Self::ByHand,
             (Some(true), None) => Self::Relay,
             (None, _) => Self::Unknown,
         }

@@ -108,7 +108,7 @@ fn a_usual_home_punches_and_has_nothing_serious() {
     let diagnosis = Diagnosis::of(&home());
     assert!(diagnosis.findings.iter().all(|finding| finding.severity == Severity::Notice), "{:?}", diagnosis.findings);
     assert_eq!(keys(&home()), ["no-mapping", "no-ipv6"]);
-    assert_eq!(diagnosis.port, PublicPort::Relay);
+    assert_eq!(diagnosis.port, PublicPort::ByHand);
     let ways: Vec<_> = diagnosis.peers.iter().map(|(_, verdict)| verdict.outcome.clone()).collect();
     let direct = |way, is_sure| Outcome::Direct { way, is_sure };
     assert_eq!(
@@ -275,6 +275,8 @@ fn a_public_port_comes_from_whoever_can_give_one() {
         nat(facts).filtering = open;
     };
     assert_eq!(port(&public), PublicPort::Already);
+    let hop = Hop { ttl: 2, address: Some([100, 64, 0, 1].into()) };
+    assert_eq!(port(&|facts| facts.hops = vec![hop]), PublicPort::Relay);
     // Its own filter counts.
     let filtered = |facts: &mut Facts| {
         public(facts);

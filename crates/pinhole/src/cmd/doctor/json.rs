@@ -318,6 +318,7 @@ const fn port_key(port: PublicPort) -> &'static str {
         PublicPort::Mapping(_) => "mapping",
         PublicPort::Punch => "punch",
         PublicPort::MappingThenPunch(_) => "mapping-then-punch",
+        PublicPort::ByHand => "by-hand",
         PublicPort::Relay => "relay",
         PublicPort::Unknown => "unknown",
     }

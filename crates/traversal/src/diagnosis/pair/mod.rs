@@ -147,18 +147,39 @@ pub fn judge(us: &Side, them: &Side) -> Verdict {
 
 fn outcome(us: &Side, them: &Side) -> Outcome {
     let sure = |way| Outcome::Direct { way, is_sure: true };
-    let likely = |way| Outcome::Direct { way, is_sure: false };
     if us.is_in_network_of(them) {
         return sure(Way::SameNetwork);
+    }
+    let through_nats = through_nats(us, them);
+    match through_nats {
+        // What works by itself is better than what somebody has to set up.
+        Outcome::Direct { way, is_sure: true } if way.is_automatic() => return through_nats,
+        Outcome::Direct { .. } | Outcome::Unclear | Outcome::Relay(_) => {}
     }
     if us.ipv6 && them.ipv6 {
         return sure(Way::Ipv6);
     }
+    let is_asked = us.is_blocked == Some(false) && them.is_blocked == Some(false);
+    if is_asked && !us.is_behind_same_nat_as(them) {
+        for (side, callee) in [(them, Callee::Them), (us, Callee::Us)] {
+            if side.mapped_port {
+                return sure(Way::MappedPort(callee));
+            }
+        }
+    }
+    through_nats
+}
+
+/// What becomes of IPv4, as the NATs are.
+fn through_nats(us: &Side, them: &Side) -> Outcome {
+    let sure = |way| Outcome::Direct { way, is_sure: true };
+    let likely = |way| Outcome::Direct { way, is_sure: false };
     match (us.is_blocked, them.is_blocked) {
         (Some(true), Some(true)) => return Outcome::Relay(Obstacle::UdpBlockedOnBoth),
         (Some(true), _) => return Outcome::Relay(Obstacle::UdpBlocked(Who::Us)),
         (_, Some(true)) => return Outcome::Relay(Obstacle::UdpBlocked(Who::Them)),
-        (None | Some(false), None | Some(false)) => {}
+        (None, _) | (_, None) => return Outcome::Unclear,
+        (Some(false), Some(false)) => {}
     }
     if us.is_behind_same_nat_as(them) {
         return match us.hairpin.or(them.hairpin) {
@@ -167,17 +188,9 @@ fn outcome(us: &Side, them: &Side) -> Outcome {
             None => Outcome::Unclear,
         };
     }
-    if us.is_blocked.is_none() || them.is_blocked.is_none() {
-        return Outcome::Unclear;
-    }
     for (side, callee) in [(them, Callee::Them), (us, Callee::Us)] {
         if side.mapping == Some(EndpointIndependent) && side.filtering == Some(EndpointIndependent) {
             return sure(Way::Call(callee));
-        }
-    }
-    for (side, callee) in [(them, Callee::Them), (us, Callee::Us)] {
-        if side.mapped_port {
-            return sure(Way::MappedPort(callee));
         }
     }
     let (Some(ours), Some(theirs)) = (Kind::of(us), Kind::of(them)) else { return Outcome::Unclear };

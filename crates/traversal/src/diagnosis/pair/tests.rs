@@ -157,6 +157,9 @@ fn what_is_not_nat_comes_first() {
     let mapped = with(&|side| side.mapped_port = true);
     assert_eq!(way(&mapped, &hard), sure(Way::MappedPort(Callee::Us)));
     assert_eq!(way(&hard, &mapped), sure(Way::MappedPort(Callee::Them)));
+    let cone = Side::behind(EndpointIndependent, AddressDependent, Allocation::Preserving);
+    let both = Side { mapped_port: true, ipv6: true, ..cone };
+    assert_eq!(way(&both, &both), sure(Way::Punch), "what works by itself comes first");
     assert_eq!(way(&Side { ipv6: true, ..Side::BLOCKED }, &v6), sure(Way::Ipv6), "blocked is IPv4");
     assert_eq!(way(&Side::BLOCKED, &mapped), Outcome::Relay(Obstacle::UdpBlocked(Who::Us)));
     assert_eq!(way(&Side::UNKNOWN, &Side::OPEN), Outcome::Unclear);

@@ -61,6 +61,7 @@ fn everything_else_has_a_text_in_every_language() {
         PublicPort::Mapping(Protocol::Pcp),
         PublicPort::Punch,
         PublicPort::MappingThenPunch(Protocol::Upnp),
+        PublicPort::ByHand,
         PublicPort::Relay,
         PublicPort::Unknown,
     ];

@@ -256,6 +256,10 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
             "the router maps one, but another NAT is behind it: it is public only if that NAT lets strangers in",
             "路由器可以映射,但外面还有一层 NAT:只有那层放行陌生来源时才是公网端口",
         ],
+        PublicPort::ByHand => [
+            "by hand: forward it in the router's settings; otherwise only by a relay",
+            "手动:在路由器设置里转发端口;否则只能通过中继",
+        ],
         PublicPort::Relay => ["only by a relay with a public address", "只能通过有公网地址的中继"],
         PublicPort::Unknown => ["unknown", "未知"],
     })
@@ -265,9 +269,12 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
 pub const fn who_maps(port: PublicPort) -> Option<&'static str> {
     match port {
         PublicPort::Mapping(protocol) | PublicPort::MappingThenPunch(protocol) => Some(protocol.name()),
-        PublicPort::Already | PublicPort::OpenFilter | PublicPort::Punch | PublicPort::Relay | PublicPort::Unknown => {
-            None
-        }
+        PublicPort::Already
+        | PublicPort::OpenFilter
+        | PublicPort::Punch
+        | PublicPort::ByHand
+        | PublicPort::Relay
+        | PublicPort::Unknown => None,
     }
 }
 
