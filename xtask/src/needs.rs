@@ -39,6 +39,11 @@ const NEEDS: &[Need] = &[
     Need { program: "stun", package: "stun-client", without_it: "our NATs judged by RFC 3489's tests" },
     Need { program: "stund", package: "stun-server", without_it: "our NATs judged by RFC 3489's tests" },
     Need { program: "turnserver", package: "coturn", without_it: "our NATs judged by RFC 5780's tests" },
+    Need {
+        program: "miniupnpd",
+        package: "miniupnpd-nftables",
+        without_it: "that the doctor is granted ports by a real router",
+    },
     Need { program: "unbound", package: "unbound", without_it: "DNS behind a strict recursive resolver" },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", without_it: "the kernel's own WireGuard" },
 ];

@@ -45,6 +45,7 @@ fn package(program: &str) -> &str {
         "wg" => "wireguard-tools",
         "dig" | "delv" => "bind9-dnsutils",
         "ip" => "iproute2",
+        "miniupnpd" => "miniupnpd-nftables",
         _ => program,
     }
 }

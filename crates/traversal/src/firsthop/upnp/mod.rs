@@ -31,6 +31,8 @@ use xml::Element;
 const SEARCH_AT: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
 /// So long the default gateway is waited for when others have answered. Answers may take a second (`MX`).
 const PREFER_GATEWAY: Duration = Duration::from_millis(2_500);
+/// After this nobody answers any more: the last search, a second for the answer, and as much as networks take.
+const NOBODY: Duration = Duration::from_millis(3_000);
 /// An exchange that takes longer is given up.
 const EXCHANGE: Duration = Duration::from_secs(4);
 /// Devices that are remembered; further ones are ignored.
@@ -162,7 +164,7 @@ pub enum Output {
 pub enum Why {
     /// A search is due to be sent again.
     Search,
-    /// The default gateway has had its time.
+    /// The default gateway, or everyone, has had its time.
     Settle,
     /// An exchange takes too long.
     Exchange,
@@ -246,6 +248,9 @@ impl Client {
                         let searches = ssdp::TARGETS.iter().map(|target| ssdp::search(target));
                         self.outputs.extend(searches.map(|bytes| Output::Transmit { to, bytes }));
                     }
+                }
+                if now >= *started + NOBODY && asked.candidates.is_empty() {
+                    return self.end(Err(Failure::NoGateway));
                 }
                 if now >= *started + PREFER_GATEWAY && !asked.candidates.is_empty() {
                     let location = asked.candidates.remove(0);
@@ -439,8 +444,8 @@ impl Machine for Client {
         let first = match &asked.phase {
             Phase::Searching { started, sent } => {
                 let search = SEARCH_AT.get(*sent).map(|&after| Deadline::new(*started + after, Why::Search));
-                let settle = Deadline::new(*started + PREFER_GATEWAY, Why::Settle);
-                Deadline::earlier(search, Some(settle).filter(|_| !asked.candidates.is_empty()))
+                let settle = if asked.candidates.is_empty() { NOBODY } else { PREFER_GATEWAY };
+                Deadline::earlier(search, Some(Deadline::new(*started + settle, Why::Settle)))
             }
             Phase::Describing { until, .. } | Phase::Calling { until, .. } => {
                 Some(Deadline::new(*until, Why::Exchange))
