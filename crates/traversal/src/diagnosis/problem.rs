@@ -208,7 +208,10 @@ impl Problem {
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::NoInterface | Self::InputDropsAnswers { .. } | Self::UdpBlocked { .. } => Severity::Blocking,
+            Self::NoInterface
+            | Self::GatewaySilent { .. }
+            | Self::InputDropsAnswers { .. }
+            | Self::UdpBlocked { .. } => Severity::Blocking,
             Self::NoDefaultRoute { has_v6 } => {
                 if *has_v6 {
                     Severity::Serious
@@ -221,8 +224,7 @@ impl Problem {
                 FULL.. => Severity::Serious,
                 _ => Severity::Warning,
             },
-            Self::GatewaySilent { .. }
-            | Self::DoubleNat { .. }
+            Self::DoubleNat { .. }
             | Self::Poisoned
             | Self::InputPoisons
             | Self::ShortUdpTimeout { .. }
@@ -260,7 +262,10 @@ pub fn find(facts: &Facts, layers: &[Layer]) -> Vec<Finding> {
     way_out(facts, &mut problems);
     if !problems.iter().any(|problem| matches!(problem, Problem::NoInterface | Problem::NoDefaultRoute { .. })) {
         nats(facts, layers, &mut problems);
-        first_hop(facts, &mut problems);
+        // A router that is not there maps no ports, and that is not the point.
+        if !problems.iter().any(|problem| matches!(problem, Problem::GatewaySilent { .. })) {
+            first_hop(facts, &mut problems);
+        }
         ipv6(facts, &mut problems);
     }
     firewall(facts, &mut problems);

@@ -215,6 +215,10 @@ fn what_blocks_comes_first_and_without_a_route_nothing_else_is_blamed() {
     facts.udp = Udp::Blocked { asked: 2 };
     assert_eq!(keys(&facts), ["no-default-route"]);
     assert_eq!(keys(&Facts::default()), ["no-interface"]);
+    let mut facts = home();
+    facts.gateway_answers = Some(false);
+    facts.udp = Udp::Blocked { asked: 2 };
+    assert_eq!(keys(&facts), ["gateway-silent", "udp-blocked", "no-ipv6"]);
 }
 
 #[test]
