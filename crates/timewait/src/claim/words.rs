@@ -41,14 +41,18 @@ impl fmt::Display for Remedy {
             Self::Wait { ms } => write!(f, "wait {:.3} s", *ms as f64 / 1000.0),
             Self::SetReuseAddr => f.write_str("set SO_REUSEADDR on the new socket before bind()"),
             Self::SetReusePort => f.write_str("set SO_REUSEPORT on the new socket before bind()"),
-            Self::SetBothNextTime => {
-                f.write_str("next time set SO_REUSEADDR before the first bind() or connect(), on every socket of the port")
+            Self::SetBothNextTime => f.write_str(
+                "next time set SO_REUSEADDR before the first bind() or connect(), on every socket of the port",
+            ),
+            Self::TurnTimestampsOn => {
+                f.write_str("turn net.ipv4.tcp_timestamps on, on both hosts (for later connections)")
             }
-            Self::TurnTimestampsOn => f.write_str("turn net.ipv4.tcp_timestamps on, on both hosts (for later connections)"),
             Self::Listen => f.write_str("listen() on the port and let the other side connect"),
             Self::OtherPort => f.write_str("take another port"),
             Self::LingerZeroNextTime => f.write_str("next time close with SO_LINGER 0: a RST and no TIME_WAIT"),
-            Self::ChooseAtConnect => f.write_str("let connect() choose the port (no bind(), or IP_BIND_ADDRESS_NO_PORT)"),
+            Self::ChooseAtConnect => {
+                f.write_str("let connect() choose the port (no bind(), or IP_BIND_ADDRESS_NO_PORT)")
+            }
             Self::BindExplicitly => f.write_str("bind() to the port explicitly, with SO_REUSEADDR on both sockets"),
             Self::SetTwReuse => f.write_str("set net.ipv4.tcp_tw_reuse=1"),
             Self::Destroy => f.write_str("destroy the dead socket (ss -K; needs CAP_NET_ADMIN)"),
