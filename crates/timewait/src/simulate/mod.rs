@@ -92,7 +92,8 @@ impl Simulation {
 
     /// What came of it so far.
     pub fn outcome(self) -> Outcome {
-        self.recorder.outcome(self.now, self.engine.ticks())
+        let last = self.now.min(self.arrivals.end());
+        self.recorder.outcome(self.now, last, self.engine.ticks())
     }
 
     fn pass(&mut self, next: f64) -> bool {

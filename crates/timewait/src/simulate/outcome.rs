@@ -128,8 +128,9 @@ impl Recorder {
         current.refused += count;
     }
 
-    pub(super) fn outcome(mut self, now: f64, ticks: Ticks) -> Outcome {
-        self.close(now);
+    /// At `now`, when the last could come at `last`.
+    pub(super) fn outcome(mut self, now: f64, last: f64, ticks: Ticks) -> Outcome {
+        self.close(last);
         Outcome {
             lifetimes: self.lifetimes,
             ticks,

@@ -137,7 +137,7 @@ fn exhaustion_is_on_and_off_and_locks_to_the_wheel() {
     near(long[1].length_s(), 19.2, 0.1);
     near(long[1].from_s - long[0].until_s, 42.2, 0.1);
     // What a granule has less of than it releases erodes the outage, cycle by cycle, into one short one a granule.
-    for pair in long.windows(2) {
+    for pair in long[..20].windows(2) {
         near(pair[1].from_s - pair[0].from_s, 62.05, 0.3);
         assert!(pair[1].length_s() < pair[0].length_s());
     }
