@@ -92,7 +92,7 @@ fn run(arrivals: &[(u64, u64)], worker_delay_j: u64) -> (Vec<(u64, u64)>, Ticks)
         row.schedule(at, timeout, at);
     }
     row.advance(u64::MAX, |death| pairs.push((death.value, death.at_j)));
-    assert!(row.is_empty() && row.len() == 0);
+    assert!(row.is_empty());
     pairs.sort_unstable();
     (pairs, row.ticks())
 }

@@ -12,7 +12,7 @@ use crate::{Generation, TIMEWAIT_S, timer_wheel};
 
 #[derive(Clone, Debug)]
 pub(super) enum Engine {
-    Row(Row),
+    Row(Box<Row>),
     /// Since 4.1 sockets die in the order in which they came.
     Timers(Timers),
 }
@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn new(plan: &Plan) -> Self {
         let timeout_j = plan.hz.from_s(TIMEWAIT_S);
         let granule_j = match plan.generation {
-            Generation::DeathRow => return Self::Row(Row::new(plan.hz, plan.worker_delay_j)),
+            Generation::DeathRow => return Self::Row(Box::new(Row::new(plan.hz, plan.worker_delay_j))),
             // Ten milliseconds where each release counts.
             Generation::TimerPerSocket if plan.ports.is_some() => (plan.hz.get() / 100).max(1),
             Generation::TimerPerSocket => plan.hz.get(),
