@@ -1,5 +1,6 @@
 //! Sockets, TUN, netlink and namespaces: every system call pinhole makes.
 
+pub mod clock;
 pub mod dns;
 pub mod embedded;
 pub mod local_time;
@@ -7,6 +8,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod raw;
+pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod wireguard;

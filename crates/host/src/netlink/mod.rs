@@ -14,6 +14,7 @@ pub mod generic;
 mod message;
 pub mod monitor;
 pub mod route;
+pub mod sock_diag;
 mod socket;
 
 pub use error::Error;
