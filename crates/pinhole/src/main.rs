@@ -29,6 +29,7 @@ enum Command {
     Agent(cmd::agent::Args),
     Wg(cmd::wg::Args),
     Conntrack(Box<cmd::conntrack::Args>),
+    Timewait(Box<cmd::timewait::Args>),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => cmd::agent::run(args),
         Command::Wg(args) => cmd::wg::run(args),
         Command::Conntrack(args) => cmd::conntrack::run(*args),
+        Command::Timewait(args) => cmd::timewait::run(*args),
         Command::Completions(args) => cmd::completions::run(args, Cli::command()),
         Command::Man(args) => cmd::man::run(args, Cli::command()),
     };

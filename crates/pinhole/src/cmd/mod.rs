@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod demo;
 pub mod man;
 pub mod registry;
+pub mod timewait;
 pub mod up;
 pub mod wg;
 
