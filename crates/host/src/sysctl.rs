@@ -70,9 +70,9 @@ pub struct Counters {
     pub sockets: Option<u64>,
     /// TW: ended by their timers.
     pub expired: Option<u64>,
-    /// TWRecycled: taken by a new connection.
+    /// TWRecycled: taken by a new connection of ours.
     pub recycled: Option<u64>,
-    /// TWKilled: ended by an RST or by hand.
+    /// TWKilled: ended by their timers, too, but had asked for four seconds at most. What an RST ends is not counted.
     pub killed: Option<u64>,
     /// TCPTimeWaitOverflow: more than `tcp_max_tw_buckets`, so closed at once.
     pub overflow: Option<u64>,

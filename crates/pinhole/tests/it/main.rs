@@ -10,3 +10,4 @@ mod recover;
 mod restore;
 mod servers;
 mod support;
+mod timewait;

@@ -28,7 +28,7 @@ use crate::cmd::conntrack::paint::{Paint, Tone};
   pinhole timewait forecast --rate 600 --gateway           this machine translates sources (SNAT, masquerade)")]
 pub(super) struct Args {
     /// New connections a second; what was seen in the last half minute without it
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// To this address and port; what is there already counts
     #[arg(long, value_name = "ADDRESS[:PORT]")]

@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HZ", value_parser = spec::hz)]
     hz: Option<Hz>,
     /// Connections that close a second; RATE:SECONDS,RATE:SECONDS for one phase after the other
-    #[arg(long, value_name = "RATE", default_value = "100")]
+    #[arg(long, value_name = "RATE", default_value = "100", allow_negative_numbers = true)]
     rate: Rates,
     /// How many seconds
     #[arg(long = "for", value_name = "SECONDS", value_parser = spec::seconds, default_value = "3600")]

@@ -25,7 +25,6 @@ pub(super) struct Seen {
     pub(super) listens: bool,
     /// How far counters of the namespace went meanwhile.
     pub(super) paws: u64,
-    pub(super) killed: u64,
     pub(super) recycled: u64,
 }
 
@@ -54,8 +53,10 @@ pub(super) enum Cause {
     FinWait2Whole,
     /// It went while somebody looked on, at its time.
     Died,
-    /// It went before its time: an RST, a new connection, or somebody's hand.
+    /// It went before its time, and no connection of ours took it: an RST, a SYN that was let in, or somebody's hand.
     Killed,
+    /// A new connection of ours has taken its place.
+    Reused,
     /// It is not dead.
     Alive,
     /// Only connection tracking remembers it.
@@ -89,7 +90,11 @@ impl Seen {
     fn cause(&self, first: &Dead) -> Cause {
         let Some(last) = self.last else {
             let is_late_enough = self.at_ns + ANEW_NS >= first.death_ns;
-            return if is_late_enough { Cause::Died } else { Cause::Killed };
+            return match (is_late_enough, self.recycled > 0) {
+                (true, _) => Cause::Died,
+                (false, true) => Cause::Reused,
+                (false, false) => Cause::Killed,
+            };
         };
         match last.kind {
             _ if self.restarts > 0 && self.paws > 0 => Cause::PawsLoop,

@@ -97,7 +97,6 @@ fn look_on(args: &Args, machine: &Machine, first: &Dead, seen: &mut Seen) -> Res
     let after = Counters::read().unwrap_or_default();
     let more = |of: fn(&Counters) -> Option<u64>| Some(of(&after)?.saturating_sub(of(&before)?));
     seen.paws = more(|counters| counters.paws).unwrap_or(0);
-    seen.killed = more(|counters| counters.killed).unwrap_or(0);
     seen.recycled = more(|counters| counters.recycled).unwrap_or(0);
     Ok(())
 }

@@ -53,7 +53,11 @@ fn verdict(finding: &Finding, machine: &Machine) -> String {
         ),
         Cause::Died => "gone, at its time, while this looked on".to_owned(),
         Cause::Killed => {
-            "gone before its time, while this looked on: an RST, a new connection, or somebody's hand".to_owned()
+            "gone before its time, while this looked on: an RST, a SYN that a listener took, or somebody's hand"
+                .to_owned()
+        }
+        Cause::Reused => {
+            "gone before its time, while this looked on: a new connection from here took its place".to_owned()
         }
         Cause::Alive => "not dead".to_owned(),
         Cause::TrackedOnly => "no socket has it any more; only connection tracking does".to_owned(),
@@ -78,8 +82,7 @@ fn evidence(finding: &Finding, machine: &Machine) -> Vec<String> {
     }
     for (count, name, meaning) in [
         (seen.paws, "PAWSTimewait", "segments refused by timestamp, in this namespace"),
-        (seen.killed, "TWKilled", "ended by an RST or by hand, in this namespace"),
-        (seen.recycled, "TWRecycled", "taken by a new connection, in this namespace"),
+        (seen.recycled, "TWRecycled", "taken by a new connection from here, in this namespace"),
     ] {
         if count > 0 {
             lines.push(format!("{name} went up by {count}: {meaning}"));
@@ -141,7 +144,6 @@ pub(super) fn json(finding: &Finding, machine: &Machine) -> Value {
         "state": seen.last.map(|dead| show::state(dead.kind)).or(finding.living.map(|socket| socket.state.name())),
         "restarts": seen.restarts,
         "paws": seen.paws,
-        "killed": seen.killed,
         "recycled": seen.recycled,
         "listens": seen.listens,
         "conntrack": tracked,
@@ -161,6 +163,7 @@ const fn name(cause: Cause) -> &'static str {
         Cause::FinWait2Whole => "fin_wait_2_long",
         Cause::Died => "died",
         Cause::Killed => "killed",
+        Cause::Reused => "reused",
         Cause::Alive => "alive",
         Cause::TrackedOnly => "conntrack_only",
         Cause::Nothing => "nothing",

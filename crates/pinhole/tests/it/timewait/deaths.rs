@@ -1,0 +1,120 @@
+//! When sockets die, and when it was said that they would.
+//!
+//! TIME_WAIT takes a minute, so what runs always is FIN_WAIT_2, whose buckets have the same timer and may be as short as seconds.
+//! `PINHOLE_TIMEWAIT_SOCKETS=10000` adds that many TIME_WAIT sockets, for the 65 seconds that it takes.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use pinhole_host::clock::{self, Jiffies, Source};
+use pinhole_host::netlink::sock_diag::{States, TcpSocket, sockets};
+use pinhole_timewait::claim::Options;
+use pinhole_timewait::{Generation, Hz, Version, timer_wheel};
+
+use super::{Stage, closed, half_closed};
+use crate::support::ready::ready;
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(25);
+/// Sockets of which the long test makes one more namespace's worth of nothing: ports that a range has.
+const LONG: &str = "PINHOLE_TIMEWAIT_SOCKETS";
+
+/// How far the deaths of all sockets that are there now are from `timeout_s` seconds' predictions: seconds each, earliest first.
+fn misses(stage: &Stage, timeout_s: u64) -> Vec<f64> {
+    let hz = clock::hz().and_then(Hz::new).expect("a clock");
+    let jiffies = Jiffies::find(hz.get());
+    assert_eq!(jiffies.source, Source::TimerList, "tests run as root");
+    let death_ns = |socket: &TcpSocket| {
+        let expires_j = jiffies.at(socket.read_ns) + hz.from_ms(socket.expires_ms.into());
+        jiffies.ns_of(timer_wheel::death_j(hz, hz.from_s(timeout_s), expires_j))
+    };
+    stage.run(|| {
+        let first = sockets(States::DEAD).expect("a list");
+        let mut predicted: HashMap<u64, u64> = first.iter().map(|s| (s.cookie, death_ns(s))).collect();
+        let mut before_ns = clock::now_ns();
+        let mut misses = Vec::new();
+        let end = Instant::now() + Duration::from_secs(timeout_s + 6);
+        while !predicted.is_empty() {
+            assert!(Instant::now() < end, "{} are still there", predicted.len());
+            std::thread::sleep(POLL);
+            let started_ns = clock::now_ns();
+            let there: std::collections::HashSet<u64> =
+                sockets(States::DEAD).expect("a list").iter().map(|s| s.cookie).collect();
+            let now_ns = clock::now_ns();
+            predicted.retain(|cookie, death_ns| {
+                let is_there = there.contains(cookie);
+                if !is_there {
+                    // It died between the two looks: a prediction within is no miss.
+                    let early = before_ns.saturating_sub(*death_ns) as f64;
+                    let late = death_ns.saturating_sub(now_ns) as f64;
+                    misses.push((early - late) / 1e9);
+                }
+                is_there
+            });
+            before_ns = started_ns;
+        }
+        misses
+    })
+}
+
+/// Whether a miss is within a jiffy and what the tick may be late.
+fn is_hit(miss_s: f64) -> bool {
+    miss_s.abs() <= 0.012
+}
+
+fn is_quantised() -> bool {
+    let version: Version = rustix::system::uname().release().to_string_lossy().parse().expect("a version");
+    version.generation() == Generation::Quantised
+}
+
+#[test]
+fn fin_wait_2_dies_when_it_was_predicted() {
+    if !ready(&[]) || !is_quantised() {
+        return;
+    }
+    let stage = Stage::new("tw-deaths");
+    stage.set("tcp_fin_timeout", "4");
+    let listener = stage.run(|| TcpListener::bind("127.0.0.1:9000").expect("a port"));
+    // Over more than two of the wheel's granules of a quarter of a second.
+    let held: Vec<_> = (0..300)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            stage.run(|| half_closed(&listener, Options::default(), None))
+        })
+        .collect();
+    let misses = misses(&stage, 4);
+    let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
+    assert_eq!(misses.len(), held.len());
+    assert!(hits * 1000 >= misses.len() * 985, "{hits} of {}: {misses:?}", misses.len());
+}
+
+#[test]
+fn time_wait_dies_when_it_was_predicted() {
+    let Some(count) = std::env::var(LONG).ok().and_then(|text| text.parse().ok()) else {
+        eprintln!("SKIP: a minute long; {LONG}=10000 runs it");
+        return;
+    };
+    if !ready(&[]) || !is_quantised() {
+        return;
+    }
+    let stage = Stage::new("tw-minute");
+    stage.set("tcp_tw_reuse", "0");
+    let begun = Instant::now();
+    stage.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:9000").expect("a port");
+        for at in 0..count {
+            closed(&listener, Options::default(), None).expect("a port");
+            // Over several granules.
+            let due = Duration::from_millis(at * 10_000 / count);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+    });
+    let misses = misses(&stage, 60);
+    let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
+    let worst = misses.iter().fold(0.0_f64, |worst, miss| worst.max(miss.abs()));
+    eprintln!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
+    assert_eq!(misses.len() as u64, count);
+    assert!(hits * 1000 >= misses.len() * 997, "{hits} of {}", misses.len());
+    assert!(worst < 2.1, "within one granule: {worst}");
+}
