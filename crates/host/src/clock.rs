@@ -48,13 +48,13 @@ pub struct Jiffies {
     origin_ns: i64,
 }
 
-/// How often the counter is read: the least delay after the beginning of a jiffy counts.
-const READS: usize = 24;
-/// Between two reads: no whole part of a jiffy of any `HZ`.
+/// Between two reads: the least delay after the beginning of a jiffy counts, so there are reads all over one.
 const BETWEEN: Duration = Duration::from_micros(570);
+/// Reads beside those that fill a jiffy: the first may be slow.
+const MORE_READS: u64 = 3;
 
 impl Jiffies {
-    /// Finds them out; takes 20 ms with privilege. `hz` where the clock does not tell.
+    /// Finds them out; takes a few jiffies with privilege. `hz` where the clock does not tell.
     pub fn find(hz: u64) -> Self {
         let timer_list = || read(hz, Path::new("/proc/timer_list"), timer_list);
         let sched_stat = || read(hz, Path::new("/proc/schedstat"), sched_stat);
@@ -112,7 +112,8 @@ const GUESS_NS: i64 = 150_000_000;
 fn read(hz: u64, path: &Path, counter: fn(&str) -> Option<u64>) -> Option<i64> {
     let initial_j = (1u64 << 32) - 300 * hz;
     let mut least_ns: Option<i64> = None;
-    for _ in 0..READS {
+    let reads = 1_000_000_000 / hz / BETWEEN.as_nanos() as u64 + MORE_READS;
+    for _ in 0..reads {
         let before_ns = now_ns() as i64;
         let text = fs::read_to_string(path).ok()?;
         let jiffies = counter(&text)?;

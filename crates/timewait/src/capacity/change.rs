@@ -60,6 +60,8 @@ pub fn changes(forecast: &Forecast, load: Load, delay_ms: u64, wide: u32) -> Vec
         (Change::FinTimeout, now_per_s),
     ]
     .into_iter()
+    // What is on already is in the forecast.
+    .filter(|(change, _)| load.reused_after_s.is_none() || !matches!(change, Change::TwReuse { .. }))
     .map(|(change, sustainable_per_s)| Effect { change, sustainable_per_s })
     .collect();
     effects.sort_by(|a, b| b.sustainable_per_s.total_cmp(&a.sustainable_per_s));

@@ -45,6 +45,8 @@ pub struct Load {
     pub rate_per_s: f64,
     /// How long each lasts, seconds.
     pub duration_s: f64,
+    /// Where connect() takes the ports of dead connections (`tcp_tw_reuse`), how old these must be, seconds.
+    pub reused_after_s: Option<f64>,
 }
 
 /// The kernel that carries it.
@@ -112,8 +114,12 @@ pub fn forecast(kernel: Kernel, ports: u32, load: Load, taken_s: &[f64]) -> Fore
     }
 }
 
-/// A death row is hot from a rate on that depends on all of the machine's sockets; these are taken as all.
+/// How long a port is not to be had. A death row is hot from a rate on that depends on all of the machine's sockets; these are
+/// taken as all.
 fn lifetime_under(kernel: Kernel, load: Load) -> Lifetime {
+    if let Some(after_s) = load.reused_after_s {
+        return Lifetime { above_s: after_s, most_s: after_s };
+    }
     let heat = if load.rate_per_s > STAYS_HOT_PER_S * 2.0 { Heat::Hot } else { Heat::Cold };
     Lifetime::of(kernel.generation, kernel.hz, heat)
 }
@@ -143,10 +149,11 @@ fn reach(wanted: f64, load: Load, lifetime: Lifetime, taken_s: &[f64]) -> Option
 fn saturation(kernel: Kernel, ports: u32, load: Load) -> Option<Saturation> {
     let up_s = f64::from(ports) / load.rate_per_s;
     let minute_s = TIMEWAIT_S as f64 + load.duration_s;
-    let cycle_s = match kernel.generation {
-        Generation::DeathRow => return simulated(kernel, ports, load),
-        Generation::TimerPerSocket => minute_s,
-        Generation::Quantised => {
+    let cycle_s = match (load.reused_after_s, kernel.generation) {
+        (Some(after_s), _) => after_s + load.duration_s,
+        (None, Generation::DeathRow) => return simulated(kernel, ports, load),
+        (None, Generation::TimerPerSocket) => minute_s,
+        (None, Generation::Quantised) => {
             let granule_s = granule_s(kernel.hz);
             ((minute_s / granule_s).floor() + 1.0) * granule_s
         }

@@ -6,7 +6,7 @@ const DEFAULT: Pool = Pool { low: 32_768, high: 60_999, reserved: 0, blocked: 0 
 const NOW: Kernel = Kernel { generation: Generation::Quantised, hz: Hz::HZ_250 };
 
 fn load(rate_per_s: f64) -> Load {
-    Load { rate_per_s, duration_s: 0.0 }
+    Load { rate_per_s, duration_s: 0.0, reused_after_s: None }
 }
 
 #[test]
@@ -67,9 +67,18 @@ fn ports_that_are_taken_already_bring_it_nearer_and_come_back() {
 
 #[test]
 fn connections_that_last_take_their_time_too() {
-    let lasting = Load { rate_per_s: 100.0, duration_s: 30.0 };
+    let lasting = Load { duration_s: 30.0, ..load(100.0) };
     let found = forecast(NOW, 28_232, lasting, &[]);
     assert!((found.sustainable_per_s - 28_232.0 / 91.024).abs() < 0.01 && found.exhausted_after_s.is_none());
+}
+
+#[test]
+fn reuse_makes_a_port_last_a_second() {
+    let reusing = |rate_per_s| Load { reused_after_s: Some(1.0), ..load(rate_per_s) };
+    assert_eq!(forecast(NOW, 2000, reusing(1900.0), &[]).exhausted_after_s, None);
+    let above = forecast(NOW, 2000, reusing(4000.0), &[]);
+    assert_eq!((above.sustainable_per_s, above.exhausted_after_s), (2000.0, Some(0.5)));
+    assert_eq!(above.saturation.map(|saturation| (saturation.cycle_s, saturation.outage_s)), Some((1.0, 0.5)));
 }
 
 #[test]

@@ -8,12 +8,13 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use pinhole_host::netlink::sock_diag::States;
 use pinhole_timewait::capacity::{self, Forecast, Load, changes};
+use pinhole_timewait::claim::Rules;
 use pinhole_timewait::snat::{self, Fill};
 use serde_json::json;
 
 use super::groups::{Groups, Key};
 use super::machine::Machine;
-use super::sample::Sample;
+use super::sample::{Dead, Sample};
 use super::target::Peer;
 use crate::cmd::conntrack::human;
 use crate::cmd::conntrack::output;
@@ -60,6 +61,8 @@ struct Now {
     ports: u32,
     /// The ports of the widest range.
     wide: u32,
+    /// Where connect() takes the ports of dead connections, how old these must be, seconds.
+    reused_after_s: Option<f64>,
 }
 
 /// The lowest port that needs no privilege.
@@ -76,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         None if now.seen_per_s > 0.0 => now.seen_per_s,
         None => bail!("no connection has closed there in the last half minute: say --rate"),
     };
-    let load = Load { rate_per_s, duration_s: args.duration };
+    let load = Load { rate_per_s, duration_s: args.duration, reused_after_s: now.reused_after_s };
     let forecast = capacity::forecast(machine.kernel(), now.ports, load, &now.taken_s);
     let mut out = io::stdout().lock();
     let written = match args.json {
@@ -98,13 +101,37 @@ fn now(args: &Args, machine: &Machine) -> Result<Now> {
         Key::In { .. } => false,
     });
     let dead = || group.iter().flat_map(|group| &group.dead).map(|&at| &sample.dead[at]);
-    let mut taken_s: Vec<f64> = dead().map(|dead| dead.left_s(sample.at_ns)).collect();
+    let reused_after_s = reused_after_s(args, machine);
+    let back_s = |dead: &Dead| {
+        let age_s = sample.at_ns.saturating_sub(dead.since_ns) as f64 / 1e9;
+        let left_s = dead.left_s(sample.at_ns);
+        reused_after_s.map_or(left_s, |after_s| left_s.min((after_s - age_s).max(0.0)))
+    };
+    let mut taken_s: Vec<f64> = dead().map(back_s).filter(|&back_s| back_s > 0.0).collect();
     taken_s.sort_by(f64::total_cmp);
     let young = dead().filter(|dead| sample.at_ns.saturating_sub(dead.since_ns) as f64 / 1e9 <= SEEN_S).count();
     let pool = machine.pool(groups.blocked);
     let ports = args.ports.unwrap_or(pool.ports());
     let wide = (u32::from(u16::MAX) + 1 - UNPRIVILEGED).saturating_sub(pool.reserved + pool.blocked);
-    Ok(Now { taken_s, used: group.map_or(0, |group| group.used), seen_per_s: young as f64 / SEEN_S, ports, wide })
+    let used = group.map_or(0, |group| group.used);
+    Ok(Now { taken_s, used, seen_per_s: young as f64 / SEEN_S, ports, wide, reused_after_s })
+}
+
+/// Whether `tcp_tw_reuse` gives ports away to this peer, and when.
+fn reused_after_s(args: &Args, machine: &Machine) -> Option<f64> {
+    let settings = &machine.settings;
+    let is_on = match settings.tw_reuse? {
+        0 => false,
+        2 => args.to.is_some_and(|peer| peer.address.to_canonical().is_loopback()),
+        _ => true,
+    };
+    (is_on && settings.timestamps != Some(0)).then(|| reuse_delay_ms(machine) as f64 / 1000.0)
+}
+
+fn reuse_delay_ms(machine: &Machine) -> u64 {
+    let rules = Rules::defaults(machine.version);
+    let delay_ms = machine.settings.tw_reuse_delay_ms.unwrap_or(rules.tw_reuse_delay_ms);
+    Rules { tw_reuse_delay_ms: delay_ms, ..rules }.reuse_delay_ms()
 }
 
 fn text(
@@ -123,6 +150,12 @@ fn text(
         "{} ports, {} taken now; {rate:.1} new connections a second, each {} s",
         now.ports, now.used, load.duration_s
     )?;
+    if let Some(after_s) = load.reused_after_s {
+        let words = format!(
+            "tcp_tw_reuse is on: connect() takes a port {after_s} s after it was closed, if both ends had timestamps"
+        );
+        writeln!(out, "{}", paint.paint(Tone::Good, &words))?;
+    }
     let line = |words: &str, per_s: f64| format!("  {words:<44} {per_s:>9.1} a second");
     writeln!(out, "\n{}", paint.paint(Tone::Heading, "WHAT THE PORTS CARRY, TO ONE ADDRESS AND PORT"))?;
     writeln!(out, "{}", line("without one refusal", forecast.safe_per_s))?;
@@ -151,8 +184,7 @@ fn text(
         )?;
     }
     writeln!(out, "\n{}", paint.paint(Tone::Heading, "WHAT HELPS"))?;
-    let delay_ms = machine.settings.tw_reuse_delay_ms.unwrap_or(2000);
-    for effect in changes(forecast, load, delay_ms, now.wide) {
+    for effect in changes(forecast, load, reuse_delay_ms(machine), now.wide) {
         let per_s = effect.sustainable_per_s;
         let enough = if per_s >= rate { "enough" } else { "not enough" };
         let tone = if per_s >= rate { Tone::Good } else { Tone::Fading };
@@ -203,9 +235,8 @@ fn json(
     load: Load,
     forecast: &Forecast,
 ) -> io::Result<()> {
-    let delay_ms = machine.settings.tw_reuse_delay_ms.unwrap_or(2000);
     let finite = |number: f64| number.is_finite().then_some(number);
-    let helps = changes(forecast, load, delay_ms, now.wide)
+    let helps = changes(forecast, load, reuse_delay_ms(machine), now.wide)
         .into_iter()
         .map(|effect| json!({ "change": effect.change.to_string(), "per_s": finite(effect.sustainable_per_s) }));
     let mut whole = json!({
@@ -214,6 +245,7 @@ fn json(
         "used": now.used,
         "rate_per_s": load.rate_per_s,
         "seen_per_s": now.seen_per_s,
+        "reused_after_s": now.reused_after_s,
         "duration_s": load.duration_s,
         "safe_per_s": forecast.safe_per_s,
         "sustainable_per_s": forecast.sustainable_per_s,
