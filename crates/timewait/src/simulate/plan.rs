@@ -63,7 +63,7 @@ pub enum Refused {
 }
 
 impl Plan {
-    /// Ten minutes of work for a processor.
+    /// Half an hour of work for a processor.
     pub const MOST_SOCKETS: f64 = 1e11;
     /// Thirty years.
     pub const LONGEST_S: f64 = 1e9;
