@@ -188,9 +188,9 @@ fn time_wait(bucket: &Bucket, segment: &Segment, host: &Host, is_old: bool) -> O
 
 fn fin_wait2(bucket: &Bucket, segment: &Segment, is_old: bool) -> Outcome {
     if is_old || !bucket.takes(segment) {
+        // Even an RST is answered here.
         let rule = if is_old { Rule::Paws } else { Rule::BeyondWindow };
-        let reply = if segment.rst { Reply::None } else { Reply::Ack };
-        return Outcome::new(reply, Fate::Unchanged, rule);
+        return Outcome::new(Reply::Ack, Fate::Unchanged, rule);
     }
     if segment.rst {
         return Outcome::new(Reply::None, Fate::Killed, Rule::Reset);

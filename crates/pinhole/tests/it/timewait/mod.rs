@@ -3,6 +3,7 @@
 mod bind;
 mod deaths;
 mod ports;
+mod segments;
 mod usage;
 mod why;
 
@@ -14,6 +15,7 @@ use std::process::Command;
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::sock_diag::{States, sockets};
 use pinhole_timewait::claim::Options;
+use pinhole_wire::{Protocol, build, tcp};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use serde_json::Value;
@@ -110,4 +112,35 @@ fn close_client(listener: &TcpListener, client: TcpStream) -> (SocketAddr, TcpSt
     drop(client);
     assert_eq!(server.read(&mut [0]).expect("the end"), 0);
     (local, server)
+}
+
+/// A whole packet with a segment of `data` bytes: sequence and acknowledgment number, TSval.
+fn segment(
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: tcp::Flags,
+    (seq, ack): (u32, u32),
+    timestamp: Option<u32>,
+    data: usize,
+) -> Vec<u8> {
+    let options = timestamp.map_or(Vec::new(), |value| {
+        // Two of nothing, for alignment; then kind 8 of ten bytes, with nothing echoed.
+        [&[1, 1, 8, 10][..], &value.to_be_bytes(), &[0; 4]].concat()
+    });
+    let mut packet = vec![0; 128];
+    let header = tcp::HEADER_LEN + options.len();
+    let length = build::ip(from.ip(), to.ip(), Protocol::Tcp, 64, header + data, &mut packet, |body| {
+        let mut segment =
+            tcp::Packet::init(&mut *body, from.port(), to.port(), flags).map_err(|_| build::BuildError::Space)?;
+        segment.set_seq(seq);
+        segment.set_ack(ack);
+        segment.set_window(1000);
+        body[tcp::HEADER_LEN..header].copy_from_slice(&options);
+        body[12] = (header as u8 / 4) << 4;
+        let mut segment = tcp::Packet::new_checked(body).map_err(|_| build::BuildError::Space)?;
+        segment.fill_checksum(from.ip(), to.ip());
+        Ok(())
+    });
+    packet.truncate(length.expect("it fits"));
+    packet
 }

@@ -7,39 +7,20 @@ use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::sock_diag::{States, destroy, sockets};
 use pinhole_host::nft::{Policy, Ports, Ruleset};
 use pinhole_timewait::claim::Options;
-use pinhole_wire::{Protocol, build, tcp};
+use pinhole_wire::tcp;
 use rustix::net::{self, AddressFamily, SendFlags, SocketType};
 use serde_json::Value;
 
-use super::{Stage, closed, end, half_closed};
+use super::{Stage, closed, end, half_closed, segment};
 use crate::support::ready::ready;
 
 const SERVER: &str = "127.0.0.1:9000";
 
-/// Sends segments that no socket of ours would.
+/// Sends a segment that no socket of ours would.
 fn inject(from: SocketAddr, to: SocketAddr, flags: tcp::Flags, timestamp: Option<u32>) {
-    let options = timestamp.map_or(Vec::new(), |value| {
-        let mut options = vec![1, 1, 8, 10];
-        options.extend(value.to_be_bytes());
-        options.extend([0; 4]);
-        options
-    });
-    let mut packet = [0; 128];
-    let length = tcp::HEADER_LEN + options.len();
-    let length = build::ip(from.ip(), to.ip(), Protocol::Tcp, 64, length, &mut packet, |body| {
-        let mut segment =
-            tcp::Packet::init(&mut *body, from.port(), to.port(), flags).map_err(|_| build::BuildError::Space)?;
-        segment.set_seq(77);
-        segment.set_window(1000);
-        body[tcp::HEADER_LEN..].copy_from_slice(&options);
-        body[12] = (body.len() as u8 / 4) << 4;
-        let mut segment = tcp::Packet::new_checked(body).map_err(|_| build::BuildError::Space)?;
-        segment.fill_checksum(from.ip(), to.ip());
-        Ok(())
-    });
-    let packet = &packet[..length.expect("it fits")];
+    let packet = segment(from, to, flags, (77, 0), timestamp, 0);
     let socket = net::socket(AddressFamily::INET, SocketType::RAW, Some(net::ipproto::RAW)).expect("root");
-    net::sendto(&socket, packet, SendFlags::empty(), &SocketAddr::new(to.ip(), 0)).expect("loopback");
+    net::sendto(&socket, &packet, SendFlags::empty(), &SocketAddr::new(to.ip(), 0)).expect("loopback");
 }
 
 /// `why` while `meanwhile` is done a little later.
