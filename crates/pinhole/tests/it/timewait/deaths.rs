@@ -12,19 +12,28 @@ use pinhole_host::netlink::sock_diag::{States, TcpSocket, sockets};
 use pinhole_timewait::claim::Options;
 use pinhole_timewait::{Generation, Hz, Version, timer_wheel};
 
-use super::{Stage, closed, half_closed};
+use super::{Stage, close_client, closed, connect};
 use crate::support::ready::ready;
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(25);
-/// Sockets of which the long test makes one more namespace's worth of nothing: ports that a range has.
+/// How many sockets the long test has; it is not run without.
 const LONG: &str = "PINHOLE_TIMEWAIT_SOCKETS";
 
-/// How far the deaths of all sockets that are there now are from `timeout_s` seconds' predictions: seconds each, earliest first.
-fn misses(stage: &Stage, timeout_s: u64) -> Vec<f64> {
+/// The kernel's jiffies, if this kernel rounds timers up and they may be read.
+fn jiffies() -> Option<(Hz, Jiffies)> {
+    let version: Version = rustix::system::uname().release().to_string_lossy().parse().expect("a version");
     let hz = clock::hz().and_then(Hz::new).expect("a clock");
     let jiffies = Jiffies::find(hz.get());
-    assert_eq!(jiffies.source, Source::TimerList, "tests run as root");
+    let is_known = matches!(jiffies.source, Source::TimerList | Source::SchedStat);
+    if !is_known {
+        eprintln!("SKIP: only root may read the kernel's jiffies (/proc/timer_list); run the tests with sudo");
+    }
+    (is_known && version.generation() == Generation::Quantised).then_some((hz, jiffies))
+}
+
+/// How far the deaths of all sockets that are there now are from `timeout_s` seconds' predictions: seconds each, earliest first.
+fn misses(stage: &Stage, (hz, jiffies): (Hz, Jiffies), timeout_s: u64) -> Vec<f64> {
     let death_ns = |socket: &TcpSocket| {
         let expires_j = jiffies.at(socket.read_ns) + hz.from_ms(socket.expires_ms.into());
         jiffies.ns_of(timer_wheel::death_j(hz, hz.from_s(timeout_s), expires_j))
@@ -63,29 +72,29 @@ fn is_hit(miss_s: f64) -> bool {
     miss_s.abs() <= 0.012
 }
 
-fn is_quantised() -> bool {
-    let version: Version = rustix::system::uname().release().to_string_lossy().parse().expect("a version");
-    version.generation() == Generation::Quantised
-}
-
 #[test]
 fn fin_wait_2_dies_when_it_was_predicted() {
-    if !ready(&[]) || !is_quantised() {
+    if !ready(&[]) {
         return;
     }
+    let Some(clock) = jiffies() else { return };
     let stage = Stage::new("tw-deaths");
-    stage.set("tcp_fin_timeout", "4");
-    let listener = stage.run(|| TcpListener::bind("127.0.0.1:9000").expect("a port"));
-    // Over more than two of the wheel's granules of a quarter of a second.
-    let held: Vec<_> = (0..300)
-        .map(|_| {
+    stage.set("tcp_fin_timeout", "5");
+    let held: Vec<_> = stage.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:9000").expect("a port");
+        let one = |_| {
+            // Over more than two of the wheel's granules of a quarter of a second.
             std::thread::sleep(Duration::from_millis(2));
-            stage.run(|| half_closed(&listener, Options::default(), None))
-        })
-        .collect();
-    let misses = misses(&stage, 4);
+            let client = connect(Options::default(), None, listener.local_addr().expect("bound")).expect("it listens");
+            close_client(&listener, client).1
+        };
+        (0..300).map(one).collect()
+    });
+    // Acknowledgements may be delayed.
+    std::thread::sleep(Duration::from_millis(100));
+    let misses = misses(&stage, clock, 5);
     let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
-    assert_eq!(misses.len(), held.len());
+    assert!(misses.len() * 2 > held.len(), "on a machine so busy that they were dead at once: {}", misses.len());
     assert!(hits * 1000 >= misses.len() * 985, "{hits} of {}: {misses:?}", misses.len());
 }
 
@@ -95,9 +104,10 @@ fn time_wait_dies_when_it_was_predicted() {
         eprintln!("SKIP: a minute long; {LONG}=10000 runs it");
         return;
     };
-    if !ready(&[]) || !is_quantised() {
+    if !ready(&[]) {
         return;
     }
+    let Some(clock) = jiffies() else { return };
     let stage = Stage::new("tw-minute");
     stage.set("tcp_tw_reuse", "0");
     let begun = Instant::now();
@@ -110,7 +120,7 @@ fn time_wait_dies_when_it_was_predicted() {
             std::thread::sleep(due.saturating_sub(begun.elapsed()));
         }
     });
-    let misses = misses(&stage, 60);
+    let misses = misses(&stage, clock, 60);
     let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
     let worst = misses.iter().fold(0.0_f64, |worst, miss| worst.max(miss.abs()));
     eprintln!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
