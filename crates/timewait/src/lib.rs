@@ -26,7 +26,7 @@ mod version;
 
 pub use death_row::DeathRow;
 pub use hz::Hz;
-pub use version::{Generation, Version};
+pub use version::{Generation, NotAVersion, Version};
 
 /// `TCP_TIMEWAIT_LEN` (include/net/tcp.h), seconds: what a socket is given, which is less than how long it lasts.
 pub const TIMEWAIT_S: u64 = 60;

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args as ClapArgs;
+use pinhole_timewait::Hz;
 use pinhole_timewait::simulate::{Outcome, Plan, Simulation};
-use pinhole_timewait::{Hz, Version};
 use serde_json::json;
 
 use super::machine::Machine;
 use crate::cmd::conntrack::output;
-use spec::{BurstSpec, Rates};
+use spec::{BurstSpec, Named, Rates};
 
 /// Simulate how long sockets stay in TIME_WAIT: any kernel, any load, a hundred million sockets in seconds
 #[derive(Debug, ClapArgs)]
@@ -31,7 +31,7 @@ use spec::{BurstSpec, Rates};
 pub(super) struct Args {
     /// The kernel; this machine's without it
     #[arg(long, value_name = "VERSION")]
-    kernel: Option<Version>,
+    kernel: Option<Named>,
     /// Its jiffies a second; without it this machine's, or 1000 for a kernel of the death row
     #[arg(long, value_name = "HZ", value_parser = spec::hz)]
     hz: Option<Hz>,
@@ -75,7 +75,7 @@ pub(super) struct Args {
 
 /// What was simulated and what came of it.
 struct Run {
-    version: Version,
+    kernel: Named,
     plan: Plan,
     outcome: Outcome,
     /// How long it took.
@@ -84,10 +84,10 @@ struct Run {
 
 /// Runs it and prints.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (version, plan) = plan(args)?;
+    let (kernel, plan) = plan(args)?;
     let start = Instant::now();
     let outcome = simulate(&plan)?;
-    let run = Run { version, plan, outcome, took: start.elapsed() };
+    let run = Run { kernel, plan, outcome, took: start.elapsed() };
     if let Some(path) = &args.html {
         std::fs::write(path, page::html(&run)).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -99,10 +99,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     output::ended(written.and_then(|()| out.flush()))
 }
 
-fn plan(args: &Args) -> Result<(Version, Plan)> {
+fn plan(args: &Args) -> Result<(Named, Plan)> {
     let machine = Machine::find().ok();
-    let version = args.kernel.or(machine.as_ref().map(|machine| machine.version)).context("say --kernel")?;
-    let generation = version.generation();
+    let own = machine.as_ref().map(|machine| Named { text: machine.release.clone(), version: machine.version });
+    let kernel = args.kernel.clone().or(own).context("say --kernel")?;
+    let generation = kernel.version.generation();
     let hz = args.hz.or(machine.filter(|_| args.kernel.is_none()).map(|machine| machine.hz));
     let hz = hz.unwrap_or(spec::usual_hz(generation));
     let length_s = match (args.sockets, args.rate.single()) {
@@ -120,7 +121,7 @@ fn plan(args: &Args) -> Result<(Version, Plan)> {
         seed: args.seed,
         ..Plan::steady(generation, hz, 0.0, 0.0)
     };
-    Ok((version, plan))
+    Ok((kernel, plan))
 }
 
 /// How often the clock is looked at while it runs.
@@ -156,13 +157,13 @@ const SHARES: [(&str, f64); 7] =
 const SHORT_OUTAGE_S: f64 = 0.5;
 
 fn json(run: &Run) -> serde_json::Value {
-    let Run { version, plan, outcome, took } = run;
+    let Run { kernel, plan, outcome, took } = run;
     let lifetimes = &outcome.lifetimes;
     let shares: serde_json::Map<_, _> =
         SHARES.iter().map(|&(name, share)| (name.to_owned(), lifetimes.quantile_s(share).into())).collect();
     let (from_s, until_s) = svg::span(lifetimes);
     json!({
-        "kernel": version.to_string(),
+        "kernel": kernel.text,
         "hz": plan.hz.get(),
         "sockets": lifetimes.count(),
         "least_s": lifetimes.least_s(),

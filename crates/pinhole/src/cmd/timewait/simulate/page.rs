@@ -11,7 +11,7 @@ const OUTAGES: usize = 50;
 /// The page.
 pub(super) fn html(run: &Run) -> String {
     let (plan, outcome, lifetimes) = (&run.plan, &run.outcome, &run.outcome.lifetimes);
-    let title = format!("TIME_WAIT on Linux {}, {}", run.version, plan.hz);
+    let title = format!("TIME_WAIT on Linux {}, {}", run.kernel.text, plan.hz);
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use pinhole_timewait::simulate::{Burst, Phase};
-use pinhole_timewait::{Generation, Hz};
+use pinhole_timewait::{Generation, Hz, NotAVersion, Version};
 
 /// "100", or "50:120,10:3600": connections a second, and for how long.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,24 @@ pub(super) struct Rates(Vec<(f64, Option<f64>)>);
 /// "1000@7.5", or "1000@7.5/0.2".
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct BurstSpec(pub(super) Burst);
+
+/// A kernel, as it was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) text: String,
+    pub(super) version: Version,
+}
+
+impl FromStr for Named {
+    type Err = NotAVersion;
+
+    fn from_str(text: &str) -> Result<Self, NotAVersion> {
+        // It is shown on a page, and nothing but a version is one.
+        let version = text.parse()?;
+        let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
+        if is_plain { Ok(Self { text: text.to_owned(), version }) } else { Err(NotAVersion) }
+    }
+}
 
 impl Rates {
     /// The rate, if there is one only and it says no time.
@@ -94,6 +112,13 @@ mod tests {
         let burst: BurstSpec = "1000@7.5/0.2".parse().expect("a burst");
         assert_eq!(burst.0, Burst { at_s: 7.5, count: 1000, within_s: 0.2 });
         assert_eq!("5@1".parse::<BurstSpec>().expect("a burst").0.within_s, 1.0);
+    }
+
+    #[test]
+    fn a_kernel_is_called_as_it_was() {
+        let named: Named = "2.6.32-754.el6".parse().expect("a kernel");
+        assert_eq!((named.text.as_str(), named.version), ("2.6.32-754.el6", Version::new(2, 6)));
+        assert!("6.1<script>".parse::<Named>().is_err() && "linux".parse::<Named>().is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ const OUTAGES: usize = 5;
 pub(super) fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
     let paint = Paint::for_stdout();
     let (plan, outcome, lifetimes) = (&run.plan, &run.outcome, &run.outcome.lifetimes);
-    writeln!(out, "Linux {}, {}: {}", run.version, plan.hz, plan.generation.words())?;
+    writeln!(out, "Linux {}, {}: {}", run.kernel.text, plan.hz, plan.generation.words())?;
     let millions = outcome.served as f64 / run.took.as_secs_f64().max(1e-9) / 1e6;
     writeln!(
         out,

@@ -6,7 +6,7 @@
 mod finding;
 mod text;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -44,6 +44,8 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Who waits longer than this is told so.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -80,6 +82,9 @@ fn find(args: &Args, machine: &Machine) -> Result<Finding> {
 
 /// Watches the socket for as long as it is told, or until it is gone.
 fn look_on(args: &Args, machine: &Machine, first: &Dead, seen: &mut Seen) -> Result<()> {
+    if args.patience > PATIENCE && io::stderr().is_terminal() {
+        eprintln!("pinhole: looking on for {:.0} s", args.patience.as_secs_f64());
+    }
     let before = Counters::read().unwrap_or_default();
     let end = Instant::now() + args.patience;
     while Instant::now() < end {

@@ -1,5 +1,7 @@
 //! `pinhole timewait forecast`: when ports to a destination run out, for how long, and what helps how much.
 
+mod gateway;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -7,9 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use pinhole_host::netlink::sock_diag::States;
-use pinhole_timewait::capacity::{self, Forecast, Load, changes};
+use pinhole_timewait::capacity::{self, Change, Forecast, Load, changes};
 use pinhole_timewait::claim::Rules;
-use pinhole_timewait::snat::{self, Fill};
 use serde_json::json;
 
 use super::groups::{Groups, Key};
@@ -19,6 +20,7 @@ use super::target::Peer;
 use crate::cmd::conntrack::human;
 use crate::cmd::conntrack::output;
 use crate::cmd::conntrack::paint::{Paint, Tone};
+use gateway::Gateway;
 
 /// Forecast when ports run out: the load at which connect() gets slow and fails, for how long, and what helps
 #[derive(Debug, ClapArgs)]
@@ -186,45 +188,25 @@ fn text(
     writeln!(out, "\n{}", paint.paint(Tone::Heading, "WHAT HELPS"))?;
     for effect in changes(forecast, load, reuse_delay_ms(machine), now.wide) {
         let per_s = effect.sustainable_per_s;
-        let enough = if per_s >= rate { "enough" } else { "not enough" };
-        let tone = if per_s >= rate { Tone::Good } else { Tone::Fading };
+        let (verdict, tone) = match effect.change {
+            Change::FinTimeout => ("no help", Tone::Fading),
+            _ if per_s >= rate => ("enough", Tone::Good),
+            _ => ("not enough", Tone::Fading),
+        };
         let text = match per_s.is_finite() {
             true => format!("{:>9} a second", human::amount(per_s as u64)),
             false => format!("{:>18}", "no limit"),
         };
-        writeln!(out, "  {text}  {}  {}", paint.paint(tone, &format!("{enough:<10}")), effect.change)?;
+        writeln!(out, "  {text}  {}  {}", paint.paint(tone, &format!("{verdict:<10}")), effect.change)?;
     }
     if args.gateway {
-        gateway(out, machine, load, args.ports, paint)?
+        Gateway::of(machine, args, load).text(out, paint)?;
     }
     Ok(())
 }
 
 fn when(after_s: f64) -> String {
     if after_s <= 0.0 { "now".to_owned() } else { format!("in {after_s:.1} s") }
-}
-
-fn gateway(out: &mut impl Write, machine: &Machine, load: Load, ports: Option<u32>, paint: Paint) -> io::Result<()> {
-    let ports = ports.unwrap_or(snat::PORTS);
-    let fill = Fill::steady(ports, load.rate_per_s, load.duration_s);
-    let failure = fill.failure(machine.version);
-    let carries = snat::sustainable_per_s(machine.version, ports, load.duration_s);
-    writeln!(out, "\n{}", paint.paint(Tone::Heading, "AS A GATEWAY THAT TRANSLATES SOURCES"))?;
-    let evicts = match machine.version.evicts_when_translating() {
-        true => "this kernel may take ports from flows that are closing",
-        false => "this kernel keeps a port for 120 s after its flow has closed",
-    };
-    writeln!(out, "  {ports} ports to one address and port; {evicts}")?;
-    let carries = if carries.is_finite() { format!("{carries:.0}") } else { "any number of".to_owned() };
-    writeln!(out, "  carries {carries} connections a second for ever")?;
-    let tone = if failure > 0.001 { Tone::Bad } else { Tone::Good };
-    let words = format!(
-        "  at this rate {:.0} ports are live, {:.0} closing; {:.2} % of new connections time out",
-        fill.live,
-        fill.closing,
-        failure * 100.0
-    );
-    writeln!(out, "{}", paint.paint(tone, &words))
 }
 
 fn json(
@@ -261,15 +243,7 @@ fn json(
         "helps": helps.collect::<Vec<_>>(),
     });
     if args.gateway {
-        let ports = args.ports.unwrap_or(snat::PORTS);
-        let fill = Fill::steady(ports, load.rate_per_s, load.duration_s);
-        whole["gateway"] = json!({
-            "ports": ports,
-            "live": fill.live,
-            "closing": fill.closing,
-            "failure": fill.failure(machine.version),
-            "sustainable_per_s": finite(snat::sustainable_per_s(machine.version, ports, load.duration_s)),
-        });
+        whole["gateway"] = Gateway::of(machine, args, load).json();
     }
     writeln!(out, "{whole:#}")
 }
