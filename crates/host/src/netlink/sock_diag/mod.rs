@@ -12,7 +12,6 @@ mod socket;
 pub use socket::{States, TcpSocket, TcpState, Timer};
 
 use super::{Error, Message, Protocol, Socket};
-use crate::clock;
 
 /// `SOCK_DIAG_BY_FAMILY`.
 const BY_FAMILY: u16 = 20;
@@ -60,8 +59,8 @@ fn of_family(family: u8, states: States) -> Result<Vec<TcpSocket>, Error> {
     let mut id = [0; ID];
     id[ID - NO_COOKIE.len()..].copy_from_slice(&NO_COOKIE);
     let mut sockets = Vec::new();
-    socket.dump_with(request(BY_FAMILY, family, states, &id), &mut sockets, |sockets, reply| {
-        sockets.extend(TcpSocket::parse(&reply.payload, clock::now_ns()));
+    socket.dump_in_place(request(BY_FAMILY, family, states, &id), |payload, written_ns| {
+        sockets.extend(TcpSocket::parse(payload, written_ns));
     })?;
     Ok(sockets)
 }

@@ -75,7 +75,7 @@ pub struct TcpSocket {
     /// The timer's time, milliseconds from [`read_ns`](Self::read_ns) on. It may stay 0 for a while: the timer is over, and the
     /// wheel has not come to it yet.
     pub expires_ms: u32,
-    /// When this was read, [`clock::now_ns`](crate::clock::now_ns).
+    /// When the kernel told, [`clock::now_ns`](crate::clock::now_ns).
     pub read_ns: u64,
     /// The interface that it is bound to; 0 for any.
     pub interface: u32,

@@ -30,6 +30,7 @@ pub(super) struct Group {
     pub(super) living: usize,
     /// Different ports of the range that are taken.
     pub(super) used: u32,
+    ports: PortSet,
     /// Entries of connection tracking that are in TIME_WAIT, if they could be read.
     pub(super) tracked: Option<Tracking>,
 }
@@ -66,11 +67,11 @@ impl Groups {
             }
         };
         let mut groups: HashMap<Key, Group> = HashMap::new();
-        let mut ports: HashMap<Key, HashSet<u16>> = HashMap::new();
         for (at, dead) in sample.dead.iter().enumerate() {
             let key = key(dead.socket.local, dead.socket.remote);
-            groups.entry(key).or_insert_with(|| Group::new(key)).add(at, dead);
-            ports.entry(key).or_default().insert(dead.socket.local.port());
+            let group = groups.entry(key).or_insert_with(|| Group::new(key));
+            group.add(at, dead);
+            group.ports.insert(dead.socket.local.port());
         }
         for socket in sample.living.iter().filter(|socket| socket.state != TcpState::Listen) {
             // What is bound only, or closed, has no peer.
@@ -78,8 +79,9 @@ impl Groups {
                 continue;
             }
             let key = key(socket.local, socket.remote);
-            groups.entry(key).or_insert_with(|| Group::new(key)).living += 1;
-            ports.entry(key).or_default().insert(socket.local.port());
+            let group = groups.entry(key).or_insert_with(|| Group::new(key));
+            group.living += 1;
+            group.ports.insert(socket.local.port());
         }
         if let Some(entries) = tracked {
             groups.values_mut().for_each(|group| group.tracked = Some(Tracking::default()));
@@ -94,8 +96,7 @@ impl Groups {
         }
         let mut groups: Vec<Group> = groups.into_values().collect();
         for group in &mut groups {
-            group.used =
-                ports.get(&group.key).map_or(0, |ports| ports.iter().filter(|port| in_range(**port)).count() as u32);
+            group.used = group.ports.count(pool.low, pool.high);
         }
         groups.sort_by_key(|group| (std::cmp::Reverse(group.dead.len() + group.living), group.key));
         let blocked = listens.iter().filter(|port| in_range(**port)).count() as u32;
@@ -111,7 +112,17 @@ impl Groups {
 
 impl Group {
     fn new(key: Key) -> Self {
-        Self { key, dead: Vec::new(), time_wait: 0, fin_wait2: 0, overdue: 0, living: 0, used: 0, tracked: None }
+        Self {
+            key,
+            dead: Vec::new(),
+            time_wait: 0,
+            fin_wait2: 0,
+            overdue: 0,
+            living: 0,
+            used: 0,
+            ports: PortSet::default(),
+            tracked: None,
+        }
     }
 
     fn add(&mut self, at: usize, dead: &Dead) {
@@ -121,6 +132,30 @@ impl Group {
             Kind::TimeWait => self.time_wait += 1,
             Kind::FinWait2 | Kind::FinWait2Whole => self.fin_wait2 += 1,
         }
+    }
+}
+
+/// A bit for each port, as far as there is one.
+#[derive(Clone, Debug, Default)]
+struct PortSet(Vec<u64>);
+
+impl PortSet {
+    fn insert(&mut self, port: u16) {
+        let word = usize::from(port / 64);
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (port % 64);
+    }
+
+    /// How many there are from `low` to `high`.
+    fn count(&self, low: u16, high: u16) -> u32 {
+        let all = |upto: u32| {
+            let (words, bits) = ((upto / 64) as usize, upto % 64);
+            let whole: u32 = self.0.iter().take(words).map(|word| word.count_ones()).sum();
+            whole + self.0.get(words).map_or(0, |word| (word & ((1 << bits) - 1)).count_ones())
+        };
+        all(u32::from(high) + 1).saturating_sub(all(u32::from(low)))
     }
 }
 
@@ -140,4 +175,27 @@ pub(super) fn histogram(calendar: &[(f64, usize)], columns: usize, until_s: f64)
         counts[column.min(columns - 1)] += count as u64;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_count_once_and_within_the_range() {
+        let mut ports = PortSet::default();
+        for port in [0, 63, 64, 64, 1023, 32_768, 60_999, 65_535] {
+            ports.insert(port);
+        }
+        let cases = [(0, 65_535, 7), (64, 64, 1), (32_768, 60_999, 2), (1, 63, 1), (65_535, 65_535, 1), (5, 4, 0)];
+        for (low, high, count) in cases {
+            assert_eq!(ports.count(low, high), count, "{low}-{high}");
+        }
+        assert_eq!(PortSet::default().count(0, 65_535), 0);
+    }
+
+    #[test]
+    fn a_histogram_loses_nobody() {
+        assert_eq!(histogram(&[(0.0, 1), (30.0, 2), (59.9, 3), (99.0, 4)], 2, 60.0), [1, 9]);
+    }
 }

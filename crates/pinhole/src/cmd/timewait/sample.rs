@@ -3,6 +3,8 @@
 //! inet_diag says what is left of the time that was asked for. The wheel rounds that up to its granule, counted from the
 //! machine's start, so the jiffies at the moment of reading are all that is missing: no trace, no second look.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use pinhole_host::clock::now_ns;
 use pinhole_host::netlink::sock_diag::{self, States, TcpSocket, TcpState, Timer};
@@ -60,10 +62,11 @@ impl Sample {
 
     /// When how many die, in order: seconds from the sample on.
     pub(super) fn calendar<'a>(&self, dead: impl Iterator<Item = &'a Dead>) -> Vec<(f64, usize)> {
-        let mut times: Vec<u64> = dead.map(|dead| dead.death_ns).collect();
-        times.sort_unstable();
+        // Few different times, however many sockets: the granules of a minute.
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        dead.for_each(|dead| *counts.entry(dead.death_ns).or_default() += 1);
         let seconds = |ns: u64| (ns as f64 - self.at_ns as f64) / 1e9;
-        times.chunk_by(|a, b| a == b).map(|same| (seconds(same[0]).max(0.0), same.len())).collect()
+        counts.into_iter().map(|(ns, count)| (seconds(ns).max(0.0), count)).collect()
     }
 }
 
