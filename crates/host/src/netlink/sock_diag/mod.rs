@@ -13,6 +13,8 @@ pub use socket::{States, TcpSocket, TcpState, Timer};
 
 use super::{Error, Message, Protocol, Socket};
 
+/// `TCPDIAG_GETSOCK`.
+const GET_TCP: u16 = 18;
 /// `SOCK_DIAG_BY_FAMILY`.
 const BY_FAMILY: u16 = 20;
 /// `SOCK_DESTROY`.
@@ -33,6 +35,12 @@ const RECEIVE_ROOM: usize = 1 << 20;
 /// # Errors
 /// The kernel's refusal; not found means that it has no inet_diag (`CONFIG_INET_DIAG`, module `tcp_diag`).
 pub fn sockets(states: States) -> Result<Vec<TcpSocket>, Error> {
+    // The first request that inet_diag knew asks for both families in one walk through the kernel's tables, which takes
+    // longer than what is found there.
+    let both = Message::new(GET_TCP, 0).fixed(&old_request(states));
+    if let Ok(all) = dump(both) {
+        return Ok(all);
+    }
     let mut all = of_family(libc::AF_INET as u8, states)?;
     match of_family(libc::AF_INET6 as u8, states) {
         Ok(more) => all.extend(more),
@@ -53,16 +61,28 @@ pub fn destroy(socket: &TcpSocket) -> Result<(), Error> {
 }
 
 fn of_family(family: u8, states: States) -> Result<Vec<TcpSocket>, Error> {
+    dump(request(BY_FAMILY, family, states, &any()))
+}
+
+fn dump(request: Message) -> Result<Vec<TcpSocket>, Error> {
     let mut socket = Socket::open(Protocol::SockDiag)?;
     // The kernel may refuse more than its limit; then it is slower.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM);
+    let mut sockets = Vec::new();
+    socket.dump_in_place(request, |payload, written_ns| sockets.extend(TcpSocket::parse(payload, written_ns)))?;
+    Ok(sockets)
+}
+
+/// `struct inet_diag_sockid` of no socket in particular.
+fn any() -> [u8; ID] {
     let mut id = [0; ID];
     id[ID - NO_COOKIE.len()..].copy_from_slice(&NO_COOKIE);
-    let mut sockets = Vec::new();
-    socket.dump_in_place(request(BY_FAMILY, family, states, &id), |payload, written_ns| {
-        sockets.extend(TcpSocket::parse(payload, written_ns));
-    })?;
-    Ok(sockets)
+    id
+}
+
+/// `struct inet_diag_req`: family, two lengths of prefixes, extensions; a socket or none; states; what 2.4 wanted.
+fn old_request(states: States) -> Vec<u8> {
+    [&[libc::AF_INET as u8, 0, 0, 0][..], &any(), &states.bits().to_ne_bytes(), &[0; 4]].concat()
 }
 
 /// `struct inet_diag_req_v2`: family, protocol, extensions, padding, states, and a socket or none.

@@ -94,7 +94,15 @@ fn the_kernel_lists_what_it_has_and_destroys_what_it_is_told() {
                 Ok(()) => assert_eq!(of(States::DEAD), []),
                 Err(error) => assert!(error.is_unsupported(), "{error}"),
             }
-            assert!(sockets(States::ALL).expect("a list").iter().any(|s| s.state == TcpState::Listen && s.local == to));
+            let all = sockets(States::ALL).expect("a list");
+            assert!(all.iter().any(|s| s.state == TcpState::Listen && s.local == to));
+            let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+            let alone = of_family(family as u8, States::ALL).expect("a list");
+            let cookies = |sockets: &[TcpSocket]| {
+                let own = sockets.iter().filter(|s| s.local.is_ipv4() == to.is_ipv4());
+                own.map(|s| s.cookie).collect::<std::collections::BTreeSet<_>>()
+            };
+            assert_eq!(cookies(&all), cookies(&alone), "both requests find the same");
         }
     })
     .expect("a thread");

@@ -32,6 +32,19 @@ impl Machine {
         Ok(Self { release, version, hz, jiffies: Jiffies::find(hz.get()), settings: Settings::read() })
     }
 
+    /// Finds it out while `work` is done, as its clock takes some milliseconds of waiting.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(super) fn find_during<T>(work: impl FnOnce() -> T) -> Result<(Self, T)> {
+        std::thread::scope(|scope| {
+            let machine = scope.spawn(Self::find);
+            let done = work();
+            let machine = machine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((machine, done))
+        })
+    }
+
     pub(super) fn generation(&self) -> Generation {
         self.version.generation()
     }

@@ -49,7 +49,11 @@ impl Sample {
     /// # Errors
     /// What the kernel refuses.
     pub(super) fn take(machine: &Machine, states: States) -> Result<Self> {
-        let sockets = sock_diag::sockets(states).map_err(trouble::explain)?;
+        Ok(Self::of(machine, sock_diag::sockets(states).map_err(trouble::explain)?))
+    }
+
+    /// What `sockets` are, that have just been read.
+    pub(super) fn of(machine: &Machine, sockets: Vec<TcpSocket>) -> Self {
         let mut sample = Self { at_ns: now_ns(), dead: Vec::with_capacity(sockets.len()), living: Vec::new() };
         for socket in sockets {
             match Dead::of(machine, &socket) {
@@ -57,7 +61,7 @@ impl Sample {
                 None => sample.living.push(socket),
             }
         }
-        Ok(sample)
+        sample
     }
 
     /// When how many die, in order: seconds from the sample on.

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use pinhole_host::netlink::conntrack::{self, Entry, Select};
-use pinhole_host::netlink::sock_diag::States;
+use pinhole_host::netlink::sock_diag::{self, States};
 use pinhole_host::sysctl::Counters;
 
 use super::groups::Groups;
 use super::machine::Machine;
 use super::sample::Sample;
 use super::target::Peer;
+use super::trouble;
 use crate::cmd::conntrack::output;
 
 pub(super) use json::{machine, socket, state};
@@ -62,8 +63,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn look(args: &Args) -> Result<View> {
-    let machine = Machine::find()?;
-    let mut sample = Sample::take(&machine, States::ALL)?;
+    let (machine, sockets) = Machine::find_during(|| sock_diag::sockets(States::ALL))?;
+    let mut sample = Sample::of(&machine, sockets.map_err(trouble::explain)?);
     let mut entries: Option<Vec<Entry>> = conntrack::dump(&Select::default()).ok();
     if let Some(peer) = &args.to {
         sample.dead.retain(|dead| peer.is(dead.socket.remote));
