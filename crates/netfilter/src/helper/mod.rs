@@ -28,6 +28,7 @@ pub use ftp::Numbers;
 pub use text::Text;
 
 use crate::expect::{ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
+use crate::settings::Personality;
 use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::{Address, Tuple};
 use crate::watch::{Topic, Watch};
@@ -169,6 +170,14 @@ pub struct Settings {
     pub sip_direct_media: bool,
 }
 
+impl Settings {
+    /// The defaults of one kernel version.
+    pub fn of(personality: &Personality) -> Self {
+        let ftp_numbers = if personality.ftp_checks_numbers { Numbers::Checked } else { Numbers::Wrap };
+        Self { ftp_numbers, ..Self::default() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -292,11 +301,23 @@ pub struct Edit {
 
 impl<A: Address> Outcome<A> {
     /// The packet passes as it is.
-    const ACCEPT: Self =
-        Self { verdict: Verdict::Accept, edits: Vec::new(), gathers: false, timeout: None, dst_port: None, ends: [None, None] };
+    const ACCEPT: Self = Self {
+        verdict: Verdict::Accept,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
     /// The packet is dropped.
-    const DROP: Self =
-        Self { verdict: Verdict::Drop, edits: Vec::new(), gathers: false, timeout: None, dst_port: None, ends: [None, None] };
+    const DROP: Self = Self {
+        verdict: Verdict::Drop,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
 
     /// The packet passes with one replacement.
     fn edit(range: Range<usize>, text: Text) -> Self {

@@ -228,7 +228,8 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             let is_expected = self.desk.expect(expectation, policy).is_some();
             return Some(if is_expected { Verdict::Accept } else { Verdict::Drop });
         }
-        let lowest = if contact.port == own.src_id { other.dst_id } else { contact.port };
+        let own_port = self.signalling.listens_at.unwrap_or(own.src_id);
+        let lowest = if contact.port == own_port { other.dst_id } else { contact.port };
         self.translate(&mut expectation);
         expectation.tuple.dst_id = lowest;
         let Some(port) = self.desk.expect_at_free_port(expectation, policy) else {
@@ -301,7 +302,8 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             Ok(None) => return Verdict::Accept,
             Err(sdp::WrongPort) => return self.drop("a stream has a wrong port"),
         };
-        let mut last = None;
+        // Streams that are not in use leave the address as it is, and still have it written everywhere.
+        let mut last = description.connection.as_ref().map(|place| place.address);
         for media in &description.media {
             let place = media.connection.as_ref().or(description.connection.as_ref());
             let Some(place) = place else { return self.drop("a stream has no address") };

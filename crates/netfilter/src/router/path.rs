@@ -148,6 +148,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.track(packet, passage, true)?;
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
         self.translate(Hook::PreRouting, packet, passage)?;
+        if A::IS_V4 && self.stack.routes.is_local(passage.headers.src) {
+            self.note(Topic::Route, || format!("the source {} is this host's own: a martian", passage.headers.src));
+            return Err(Reason::Martian);
+        }
         match self.stack.routes.way(passage.headers.dst) {
             way @ (Way::Local | Way::Many) => {
                 self.note_way(passage.headers.dst, way);

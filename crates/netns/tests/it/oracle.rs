@@ -176,7 +176,12 @@ fn the_kernel_does_the_same_with_the_same_packets() {
 
 /// The first packet of a talk with which the engine does something else than the kernel, with the script so far; or what
 /// their tables differ in at its end.
-fn engine_differs_in(talk: &Talk, kernel: &mut Kernel, engine: &mut Engine, packets: &mut u64) -> Option<(String, Script)> {
+fn engine_differs_in(
+    talk: &Talk,
+    kernel: &mut Kernel,
+    engine: &mut Engine,
+    packets: &mut u64,
+) -> Option<(String, Script)> {
     kernel.load(&talk.setup).unwrap_or_else(|error| panic!("{error}\n{:?}", talk.setup.rules));
     engine.load(&talk.setup).unwrap_or_else(|error| panic!("{error}"));
     let (mut hosts, comparer) = (talk.hosts(), Comparer::new(Tolerance::default()));
@@ -256,7 +261,11 @@ fn scratch() {
             let own = observed.expectations.iter().filter(|exp| exp.master == entry.original);
             own.map(|exp| exp.to_string()).collect::<Vec<_>>().join(", ")
         };
-        println!("   {at}: {} | {}", own(expected), if own(expected) == own(found) { "same".into() } else { own(found) });
+        println!(
+            "   {at}: {} | {}",
+            own(expected),
+            if own(expected) == own(found) { "same".into() } else { own(found) }
+        );
         for difference in comparer.differences(expected, found).into_iter().filter(|d| d.of != "expectations") {
             println!("   {at}: {difference}");
         }

@@ -70,7 +70,8 @@ fn start_of(text: &[u8], header: Header, from: usize) -> Option<usize> {
         let line = &text[at..];
         let name_len = if starts_with(line, name) {
             name.len()
-        } else if compact.is_some_and(|c| starts_with(line, &[c])) && line.get(1).is_some_and(|c| !c.is_ascii_alphabetic())
+        } else if compact.is_some_and(|c| starts_with(line, &[c]))
+            && line.get(1).is_some_and(|c| !c.is_ascii_alphabetic())
         {
             1
         } else {
@@ -246,9 +247,8 @@ fn dotted(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
             at += 1;
         }
         let len = digits(text, at);
-        let value = text[at..at + len].iter().try_fold(0_u8, |value, digit| {
-            value.checked_mul(10)?.checked_add(digit - b'0')
-        });
+        let value =
+            text[at..at + len].iter().try_fold(0_u8, |value, digit| value.checked_mul(10)?.checked_add(digit - b'0'));
         *octet = value.filter(|_| len > 0)?;
         at += len;
     }

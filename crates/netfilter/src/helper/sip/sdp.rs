@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use super::header::{Brackets, address, any_next_line, number};
-use crate::helper::text::starts_with;
 use crate::expect::Class;
+use crate::helper::text::starts_with;
 use crate::tuple::Address;
 
 /// Streams that are looked at in one message; the kernel looks at as many as it knows kinds.

@@ -26,9 +26,16 @@ impl Data {
 
     /// A packet of one of these connections. `from` is the port that connections come from if the host has a choice.
     pub fn speak(&mut self, own: [Option<IpAddr>; 2], from: u16, rng: &mut Rng) -> Option<(usize, Side, Line)> {
-        if self.streams.len() < MAX_STREAMS && !self.invitations.is_empty() && (self.streams.is_empty() || rng.chance(0.2)) {
+        if self.streams.len() < MAX_STREAMS
+            && !self.invitations.is_empty()
+            && (self.streams.is_empty() || rng.chance(0.2))
+        {
             // Mostly the newest one; an old one may come again.
-            let at = if rng.chance(0.8) { self.invitations.len() - 1 } else { rng.below(self.invitations.len() as u64) as usize };
+            let at = if rng.chance(0.8) {
+                self.invitations.len() - 1
+            } else {
+                rng.below(self.invitations.len() as u64) as usize
+            };
             let (side, mut to) = self.invitations[at];
             let own = own[side.index()]?;
             if own.is_ipv4() != to.is_ipv4() {
@@ -43,7 +50,8 @@ impl Data {
         let at = (rng.below(self.streams.len().max(1) as u64)) as usize;
         let stream = self.streams.get_mut(at)?;
         let side = if rng.chance(0.5) { Side::In } else { Side::Out };
-        let said = if stream.is_open() && rng.chance(0.5) { stream.say(side, vec![0; 20], rng) } else { stream.shake(rng) };
+        let said =
+            if stream.is_open() && rng.chance(0.5) { stream.say(side, vec![0; 20], rng) } else { stream.shake(rng) };
         said.map(|(side, line)| (at, side, line))
     }
 

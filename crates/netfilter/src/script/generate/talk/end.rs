@@ -139,7 +139,8 @@ impl Stream {
         let len = data.len() as u32 + u32::from(is_syn) + u32::from(flags.contains(Flags::FIN));
         let seq = if rng.chance(0.01) { host.next.wrapping_sub(rng.below(30) as u32) } else { host.next };
         let ack = if flags.contains(Flags::ACK) { host.expects } else { 0 };
-        let mut options = if is_syn { vec![TcpOption::MaximumSegmentSize(1_460), TcpOption::SackPermitted] } else { Vec::new() };
+        let mut options =
+            if is_syn { vec![TcpOption::MaximumSegmentSize(1_460), TcpOption::SackPermitted] } else { Vec::new() };
         if !is_syn && rng.chance(0.05) {
             let left = host.expects.wrapping_add(100);
             options = vec![TcpOption::Nop, TcpOption::Nop, TcpOption::Sack(vec![(left, left.wrapping_add(50))])];

@@ -139,7 +139,12 @@ impl Hosts {
         let whole = line.packet()?.len();
         let cut = if rng.chance(0.5) { Some(header + 8 + rng.below(30) as usize) } else { None };
         let content = Content::Quote { packet: Box::new(line), cut: cut.filter(|cut| *cut < whole) };
-        let message = Message { message_type, code, rest: if code == icmp::v4::FRAGMENTATION_NEEDED { 1_300 } else { 0 }, content };
+        let message = Message {
+            message_type,
+            code,
+            rest: if code == icmp::v4::FRAGMENTATION_NEEDED { 1_300 } else { 0 },
+            content,
+        };
         Some((side, Line::new(src, dst, Body::Icmp(message)).packet()?))
     }
 
@@ -212,7 +217,11 @@ impl Speaker {
 /// Hosts of both sides; few, so that they collide.
 fn inside_host(is_v4: bool, rng: &mut Rng) -> IpAddr {
     let host = 10 + rng.below(2) as u16;
-    if is_v4 { Ipv4Addr::new(10, 0, 0, host as u8).into() } else { Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host).into() }
+    if is_v4 {
+        Ipv4Addr::new(10, 0, 0, host as u8).into()
+    } else {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host).into()
+    }
 }
 
 fn outside_host(is_v4: bool, rng: &mut Rng) -> IpAddr {

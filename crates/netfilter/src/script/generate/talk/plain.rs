@@ -40,14 +40,30 @@ enum Kind {
 
 impl Plain {
     pub fn new(opener: Side, (own, peer): (SocketAddr, SocketAddr), rng: &mut Rng) -> Self {
-        let kinds = [Kind::Udp, Kind::Udp, Kind::Ping, Kind::Sctp, Kind::Sctp, Kind::Dccp, Kind::UdpLite, Kind::Gre, Kind::Other];
+        let kinds = [
+            Kind::Udp,
+            Kind::Udp,
+            Kind::Ping,
+            Kind::Sctp,
+            Kind::Sctp,
+            Kind::Dccp,
+            Kind::UdpLite,
+            Kind::Gre,
+            Kind::Other,
+        ];
         if rng.chance(0.4) {
             return Self::Tcp(Stream::new(opener, own, peer, rng));
         }
         let kind = one(&kinds, rng);
         let identifier = 7 + rng.below(2) as u16;
         let tags = [0x1111, 0x2222];
-        Self::Datagrams(Datagrams { ends: Ends::new(opener, own, peer), kind, identifiers: [identifier; 2], tags, step: 0 })
+        Self::Datagrams(Datagrams {
+            ends: Ends::new(opener, own, peer),
+            kind,
+            identifiers: [identifier; 2],
+            tags,
+            step: 0,
+        })
     }
 
     pub fn speak(&mut self, rng: &mut Rng) -> Option<(Side, Line)> {
@@ -76,7 +92,7 @@ impl Datagrams {
         let opener = self.ends.opener;
         let is_opener = self.ends.of(opener.other()).is_none() || rng.chance(0.5);
         let side = if is_opener { opener } else { opener.other() };
-        let payload = Payload::zeros(one(&[0, 1, 32, 600], rng));
+        let payload = Payload::zeros(one(if self.kind == Kind::UdpLite { &[0, 1, 32] } else { &[0, 1, 32, 600] }, rng));
         let is_v4 = self.ends.own().is_ipv4();
         let (src, dst) = self.ends.of(side)?;
         let body = match self.kind {
@@ -89,7 +105,9 @@ impl Datagrams {
             }
             Kind::Sctp => self.sctp(is_opener, rng),
             Kind::Dccp => Body::Other { protocol: DCCP.into(), payload: Payload(dccp(src, dst, is_opener, rng)) },
-            Kind::UdpLite => Body::Other { protocol: UDP_LITE.into(), payload: Payload(udp_lite(src, dst, &payload, rng)) },
+            Kind::UdpLite => {
+                Body::Other { protocol: UDP_LITE.into(), payload: Payload(udp_lite(src, dst, &payload, rng)) }
+            }
             Kind::Gre => Body::Gre(gre(payload, rng)),
             Kind::Other => Body::Other { protocol: 50.into(), payload },
         };

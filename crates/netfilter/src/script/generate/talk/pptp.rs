@@ -92,7 +92,8 @@ impl Pptp {
         let (own, peer) = (end(own.ip(), 0), end(peer.ip(), 0));
         self.tunnel.get_or_insert(Ends::new(side, own, peer));
         let call = if rng.chance(0.9) { self.told[side.index()] } else { rng.below(3) as u16 };
-        let gre = Gre::Pptp { call, sequence: Some(self.step as u32), acknowledgment: None, payload: Payload::zeros(4) };
+        let gre =
+            Gre::Pptp { call, sequence: Some(self.step as u32), acknowledgment: None, payload: Payload::zeros(4) };
         Some((1, side, Line::new(own, peer, Body::Gre(gre))))
     }
 

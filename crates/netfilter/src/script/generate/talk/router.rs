@@ -98,15 +98,15 @@ const NATS: [Nat; 22] = [
         outside: Outside::P,
     },
     Nat {
-        rules: &["-A PREROUTING -i out -d P/NET -j NETMAP --to H/NET", "-A POSTROUTING -o out -s H/NET -j NETMAP --to P/NET"],
+        rules: &[
+            "-A PREROUTING -i out -d P/NET -j NETMAP --to H/NET",
+            "-A POSTROUTING -o out -s H/NET -j NETMAP --to P/NET",
+        ],
         inbound: 0.4,
         outside: Outside::Mapped,
     },
     Nat {
-        rules: &[
-            "-A PREROUTING -i out -d P -j DNAT --to-destination H",
-            "-A POSTROUTING -o out -j SNAT --to-source P",
-        ],
+        rules: &["-A PREROUTING -i out -d P -j DNAT --to-destination H", "-A POSTROUTING -o out -j SNAT --to-source P"],
         inbound: 0.5,
         outside: Outside::P,
     },
@@ -142,7 +142,11 @@ const ZONES: [&[&str]; 8] = [
 const MARKS: [&[&str]; 6] = [
     &[],
     &[],
-    &["-A PREROUTING -j CONNMARK --restore-mark", "-A POSTROUTING -j MARK --set-xmark 0x5/0xff", "-A POSTROUTING -j CONNMARK --save-mark"],
+    &[
+        "-A PREROUTING -j CONNMARK --restore-mark",
+        "-A POSTROUTING -j MARK --set-xmark 0x5/0xff",
+        "-A POSTROUTING -j CONNMARK --save-mark",
+    ],
     &[
         "-A PREROUTING -i in -j MARK --set-xmark 0x1234/0xffffffff",
         "-A PREROUTING -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff00",
@@ -154,7 +158,11 @@ const MARKS: [&[&str]; 6] = [
         "-A FORWARD -m connmark --mark 0x11/0xff -j CONNMARK --xor-mark 0x100",
         "-A FORWARD -m conntrack --ctdir REPLY -j CONNMARK --and-mark 0xfffffffe",
     ],
-    &["-A PREROUTING -i in -p tcp -j CONNMARK --set-mark 0x7/0x3", "-A PREROUTING -i out -m conntrack --ctstate RELATED -j MARK --or-mark 0x80", "-A POSTROUTING -j CONNMARK --save-mark --mask 0x80"],
+    &[
+        "-A PREROUTING -i in -p tcp -j CONNMARK --set-mark 0x7/0x3",
+        "-A PREROUTING -i out -m conntrack --ctstate RELATED -j MARK --or-mark 0x80",
+        "-A POSTROUTING -j CONNMARK --save-mark --mask 0x80",
+    ],
 ];
 
 /// Rules of the filter table.
@@ -172,8 +180,14 @@ const FILTERS: [&[&str]; 5] = [
 ];
 
 /// Helpers of flows by protocol and port, those of IPv6 first.
-const HELPERS: [(&str, u16, &str); 6] =
-    [("tcp", 21, "ftp"), ("udp", 69, "tftp"), ("udp", 5_060, "sip"), ("tcp", 5_060, "sip"), ("tcp", 6_667, "irc"), ("tcp", 1_723, "pptp")];
+const HELPERS: [(&str, u16, &str); 6] = [
+    ("tcp", 21, "ftp"),
+    ("udp", 69, "tftp"),
+    ("udp", 5_060, "sip"),
+    ("tcp", 5_060, "sip"),
+    ("tcp", 6_667, "irc"),
+    ("tcp", 1_723, "pptp"),
+];
 
 impl Router {
     pub fn of_seed(seed: u64) -> Self {
@@ -207,7 +221,8 @@ impl Router {
             raw.rotate_left(self.zones.len());
         }
         let of = |rules: &[&str]| rules.iter().map(|rule| named(rule, is_v4)).collect::<Vec<_>>();
-        let tables = [("raw", raw), ("mangle", of(self.marks)), ("nat", of(self.nat.rules)), ("filter", of(self.filter))];
+        let tables =
+            [("raw", raw), ("mangle", of(self.marks)), ("nat", of(self.nat.rules)), ("filter", of(self.filter))];
         let tables = tables.into_iter().filter(|(_, rules)| !rules.is_empty());
         tables.map(|(name, rules)| format!("*{name}\n{}\nCOMMIT\n", rules.join("\n"))).collect()
     }
@@ -272,8 +287,20 @@ fn named(rule: &str, is_v4: bool) -> String {
             let len = rest.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(rest.len()).max(1);
             let (part, behind) = rest.split_at(len);
             text += match is_name(part) {
-                Some((_, v4, v6)) => if is_v4 { v4 } else { v6 },
-                None if part == "NET" => if is_v4 { "24" } else { "64" },
+                Some((_, v4, v6)) => {
+                    if is_v4 {
+                        v4
+                    } else {
+                        v6
+                    }
+                }
+                None if part == "NET" => {
+                    if is_v4 {
+                        "24"
+                    } else {
+                        "64"
+                    }
+                }
                 None if is_v4 && matches!(part, "[" | "]") => "",
                 None => part,
             };

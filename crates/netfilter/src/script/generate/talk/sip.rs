@@ -37,7 +37,11 @@ const MAX_OTHERS: usize = 5;
 impl Sip {
     pub fn new(opener: Side, (own, peer): (SocketAddr, SocketAddr), rng: &mut Rng) -> Self {
         let own = if rng.chance(0.6) { SocketAddr::new(own.ip(), 5_060) } else { own };
-        let way = if rng.chance(0.7) { Way::Udp(Ends::new(opener, own, peer)) } else { Way::Tcp(Stream::new(opener, own, peer, rng)) };
+        let way = if rng.chance(0.7) {
+            Way::Udp(Ends::new(opener, own, peer))
+        } else {
+            Way::Tcp(Stream::new(opener, own, peer, rng))
+        };
         let port = 10_000 + 2 * rng.below(2) as u16 + u16::from(rng.chance(0.1));
         Self { opener, way, asked: [None, None], invited: Vec::new(), others: Vec::new(), cseq: 1, port }
     }
@@ -60,7 +64,8 @@ impl Sip {
         {
             return stream.shake(rng).map(|(side, line)| (0, side, line));
         }
-        let answering = Side::ALL.into_iter().find(|side| self.asked[side.index()].is_some()).filter(|_| rng.chance(0.8));
+        let answering =
+            Side::ALL.into_iter().find(|side| self.asked[side.index()].is_some()).filter(|_| rng.chance(0.8));
         let (side, text) = match answering {
             Some(side) => (side, self.answer(side, rng)?),
             None => {
@@ -140,7 +145,10 @@ impl Sip {
     fn request(&mut self, side: Side, rng: &mut Rng) -> Option<String> {
         let (own, peer) = self.ends().of(side)?;
         let method = one(
-            &["INVITE", "INVITE", "INVITE", "REGISTER", "REGISTER", "ACK", "BYE", "UPDATE", "PRACK", "OPTIONS", "CANCEL"],
+            &[
+                "INVITE", "INVITE", "INVITE", "REGISTER", "REGISTER", "ACK", "BYE", "UPDATE", "PRACK", "OPTIONS",
+                "CANCEL",
+            ],
             rng,
         );
         if !matches!(method, "ACK" | "PRACK") {
@@ -151,7 +159,10 @@ impl Sip {
         let place = self.place(own, peer, rng);
         let mut lines = vec![
             format!("{method} sip:bob@{peer} SIP/2.0"),
-            format!("Via: SIP/2.0/{transport} {place};branch=z9hG4bK{cseq}{}", one(&["", ";rport", ";maddr=10.0.0.10", ";rport=5060"], rng)),
+            format!(
+                "Via: SIP/2.0/{transport} {place};branch=z9hG4bK{cseq}{}",
+                one(&["", ";rport", ";maddr=10.0.0.10", ";rport=5060"], rng)
+            ),
             format!("From: <sip:alice@{own}>;tag=1"),
             format!("To: <sip:bob@{}>", one(&[peer, own], rng)),
             format!("Call-ID: {cseq}@x"),
@@ -170,10 +181,15 @@ impl Sip {
         let (own, peer) = self.ends().of(side)?;
         let asked = if rng.chance(0.7) { self.asked[side.index()].take() } else { self.asked[side.index()].clone() }?;
         let asked = String::from_utf8_lossy(&asked).into_owned();
-        let code = one(&["100 Trying", "180 Ringing", "183 Progress", "200 OK", "200 OK", "200 OK", "401 No", "486 Busy"], rng);
+        let code = one(
+            &["100 Trying", "180 Ringing", "183 Progress", "200 OK", "200 OK", "200 OK", "401 No", "486 Busy"],
+            rng,
+        );
         let mut lines = vec![format!("SIP/2.0 {code}")];
         let kept = ["Via:", "v:", "From:", "f:", "To:", "t:", "Call-ID:", "CSeq:"];
-        lines.extend(asked.split("\r\n").filter(|line| kept.iter().any(|name| line.starts_with(name))).map(str::to_owned));
+        lines.extend(
+            asked.split("\r\n").filter(|line| kept.iter().any(|name| line.starts_with(name))).map(str::to_owned),
+        );
         let is_register = asked.starts_with("REGISTER");
         let contact = asked.split("\r\n").find(|line| line.starts_with("Contact:"));
         match contact.filter(|_| is_register) {
@@ -183,7 +199,8 @@ impl Sip {
         if rng.chance(0.4) {
             lines.push(format!("Expires: {}", one(&["0", "60", "3600"], rng)));
         }
-        let description = if !is_register && rng.chance(0.7) { self.description(own.ip(), peer.ip(), rng) } else { String::new() };
+        let description =
+            if !is_register && rng.chance(0.7) { self.description(own.ip(), peer.ip(), rng) } else { String::new() };
         Some(finished(lines, &description, rng))
     }
 
@@ -251,7 +268,13 @@ fn bent(text: String, rng: &mut Rng) -> String {
         4 => {
             let lines: Vec<&str> = text.split("\r\n").collect();
             let at = rng.below(lines.len() as u64) as usize;
-            lines.iter().enumerate().filter(|(line, _)| *line != at).map(|(_, line)| *line).collect::<Vec<_>>().join("\r\n")
+            lines
+                .iter()
+                .enumerate()
+                .filter(|(line, _)| *line != at)
+                .map(|(_, line)| *line)
+                .collect::<Vec<_>>()
+                .join("\r\n")
         }
         _ => text,
     }
