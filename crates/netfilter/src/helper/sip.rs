@@ -297,11 +297,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// The streams that a message describes will be expected (`process_sdp`).
     fn streams(&mut self) -> Verdict {
-        let description = match sdp::parse::<A>(self.text) {
-            Ok(Some(description)) => description,
-            Ok(None) => return Verdict::Accept,
-            Err(sdp::WrongPort) => return self.drop("a stream has a wrong port"),
-        };
+        let Some(description) = sdp::parse::<A>(self.text) else { return Verdict::Accept };
         // Streams that are not in use leave the address as it is, and still have it written everywhere.
         let mut last = description.connection.as_ref().map(|place| place.address);
         for media in &description.media {
@@ -312,6 +308,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
                 self.paper.address(own.range.clone(), seen);
             }
             last = Some(seen);
+        }
+        if description.ends_wrong {
+            return self.drop("a stream has a wrong port");
         }
         let Some(seen) = last.filter(|_| self.call.is_translated()) else { return Verdict::Accept };
         let Some(owner) = &description.owner else { return self.drop("the description has no owner to translate") };

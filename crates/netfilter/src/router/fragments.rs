@@ -89,13 +89,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Some(whole) = &mut passage.whole
             && let Seen::Flow { at, .. } = passage.seen
             && is_translated(self.stack.conntrack.table.flow(at).status)
-            && whole
-                .lengths
-                .first()
-                .is_some_and(|&first| first < passage.headers.offset + written(packet, &passage.headers))
         {
             // To be translated the header is gathered into one piece, and then the pieces are no longer what they were.
-            whole.lengths.clear();
+            whole.gather(passage.headers.offset + written(packet, &passage.headers));
         }
         self.cut_to(mtu, output, packet, passage)
     }

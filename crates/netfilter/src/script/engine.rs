@@ -100,7 +100,13 @@ impl Engine {
             let line = Line::of(&kernel.outputs.first()?.packet).ok()?;
             Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
         };
-        let ends = of_entry.or_else(of_output);
+        // Where zones are, another entry may have the tuple.
+        let ends = match (of_entry, of_output()) {
+            (Some([source, destination]), Some([from, to])) if (source.0, destination.0) != (from.0, to.0) => {
+                Some([from, to])
+            }
+            (entry, output) => entry.or(output),
+        };
         let expected: Vec<TupleView> = kernel.expectations.iter().map(|expectation| expectation.tuple).collect();
         let new = expected.iter().filter(|tuple| !self.followed.contains(tuple)).map(|tuple| tuple.dst_id);
         self.told = Told { ends, expected: new.collect() };
