@@ -146,7 +146,7 @@ impl<A: Family> Conntrack<A> {
 
     /// The flow of a tuple in the zone of its packet, of which either direction may be in another one.
     #[inline]
-    fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
+    pub(super) fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
         let found = self.table.find_in(now, tuple, zone, Direction::Original);
         found.or_else(|| zone.only.and_then(|_| self.table.find_in(now, tuple, zone, Direction::Reply)))
     }
@@ -203,7 +203,7 @@ impl<A: Family> Conntrack<A> {
                     && flow.expires > ask.now
             })
         };
-        let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
+        let expected = self.expectations.find(ask.now, zone.id, tuple, alive);
         let Some(state) = State::begin::<A>(upper, &self.settings, watch) else { return Ok(None) };
         let at = self.table.add(Flow::new(ask.now, tuple, &reply, zone, state));
         watch.note(Topic::Table, || format!("{tuple} is in no flow: it begins one"));
@@ -300,10 +300,14 @@ impl<A: Family> Conntrack<A> {
         flow.mark = mark;
         flow.status |= Status::EXPECTED;
         let child = flow.tuple(Direction::Original);
-        let timeouts = expected.child_timeouts().map(|(unreplied, replied)| {
-            let settings = self.settings.timeouts.clone();
-            Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
-        });
+        // Since 5.0 the tracker sets its own over those of the helper, for a flow's first packet is judged after it was adopted
+        // (measured on 6.18).
+        let timeouts = expected.child_timeouts().filter(|_| self.settings.personality.automatic_helpers).map(
+            |(unreplied, replied)| {
+                let settings = self.settings.timeouts.clone();
+                Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
+            },
+        );
         let extra = self.table.make_extra(at);
         extra.master = Some(expected.master);
         extra.master_tuples = Some(tuples);

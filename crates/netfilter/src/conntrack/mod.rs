@@ -82,8 +82,8 @@ impl<A: Address> Conntrack<A> {
         Self {
             table: Table::new(capacity, &mut rng),
             expectations: Expectations::new(settings.expect_max as usize),
+            helpers: helper::Settings::of(&settings.personality),
             settings,
-            helpers: helper::Settings::default(),
             policies: HashMap::new(),
             dice: Dice::from_seed(rng.next_u64()),
             statistics: Statistics::default(),

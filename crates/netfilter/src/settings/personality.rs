@@ -15,6 +15,8 @@ pub struct Personality {
     pub udp_lite: bool,
     /// Whether DCCP has its own tracker (else it is generic).
     pub dccp: bool,
+    /// Whether numbers of FTP's commands that are too large make them wrong (else they lose their highest bits).
+    pub ftp_checks_numbers: bool,
     /// Whether a limit of zero entries refuses everything (else it is no limit).
     pub zero_max_refuses: bool,
     /// Whether helpers are attached by port without a rule.
@@ -73,6 +75,7 @@ impl Personality {
         clash: Clash::Never,
         udp_lite: false,
         dccp: false,
+        ftp_checks_numbers: false,
         zero_max_refuses: false,
         automatic_helpers: true,
         port_search: PortSearch::Sequential,
@@ -94,10 +97,12 @@ impl Personality {
     };
 
     /// Linux 6.12 as its stable series has become: 6.12.117 treats inexact resets as 7.3 does.
-    pub const V6_12: Self = Self { name: "6.12", inexact_rst: InexactRst::CappedToUnacknowledged, ..Self::V6_1 };
+    pub const V6_12: Self =
+        Self { name: "6.12", inexact_rst: InexactRst::CappedToUnacknowledged, ftp_checks_numbers: true, ..Self::V6_1 };
 
     /// Linux 6.18, what our tests run on (6.18.44).
-    pub const V6_18: Self = Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ..Self::V6_12 };
+    pub const V6_18: Self =
+        Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ftp_checks_numbers: false, ..Self::V6_12 };
 
     /// Linux 7.3.
     pub const V7_3: Self = Self {
@@ -105,6 +110,7 @@ impl Personality {
         inexact_rst: InexactRst::CappedToUnacknowledged,
         clash: Clash::DatagramsAndIcmp,
         udp_lite: false,
+        ftp_checks_numbers: true,
         zero_max_refuses: true,
         ..Self::V6_18
     };

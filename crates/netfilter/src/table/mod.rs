@@ -88,7 +88,11 @@ impl<A: Address> Table<A> {
         by: Direction,
     ) -> Option<(u32, Direction)> {
         let id = zone.in_direction(by);
-        self.find(now, tuple, id).filter(|(_, direction)| zone.in_direction(*direction) == id)
+        let value = self.index.find(self.hash(tuple, id), |value| {
+            let Place { at, direction } = Place::from_bits(value);
+            zone.in_direction(direction) == id && self.flows[at as usize].is(tuple, id, direction)
+        })?;
+        self.if_alive(now, value)
     }
 
     /// [`find`](Self::find), when the hash is known.
@@ -104,6 +108,12 @@ impl<A: Address> Table<A> {
             let place = Place::from_bits(value);
             self.flows[place.at as usize].is(tuple, zone, place.direction)
         })?;
+        self.if_alive(now, value)
+    }
+
+    /// What was found, unless its time is over: then it is removed.
+    #[inline]
+    fn if_alive(&mut self, now: Instant, value: u32) -> Option<(u32, Direction)> {
         let Place { at, direction } = Place::from_bits(value);
         if self.flows[at as usize].expires <= now {
             self.expire(at);
