@@ -6,7 +6,6 @@
 //!
 //! It ends with its handle, and the devices with it.
 
-mod crossing;
 mod plane;
 
 use std::io;
@@ -16,14 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant as Moment;
 
-use pinhole_host::tun::{READ_LEN, Tun};
 use pinhole_netfilter::Packet;
 use pinhole_netfilter::behaviour::Side;
 use pinhole_sansio::Instant;
 use pinhole_wire::offload::VnetHdr;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-pub use crossing::{Crossing, Offload};
+use crate::tun::{READ_LEN, Tun};
 pub use plane::Plane;
 
 /// How many packets one side may send before the other is looked at.
