@@ -1,7 +1,7 @@
 //! What a router of ours does to packets between its inside and its outside.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use pinhole_netfilter::behaviour::{Behaviour, Nat, Side, Verdict as NatVerdict};
@@ -14,21 +14,32 @@ use pinhole_wire::offload::VnetHdr;
 /// An engine with an inside and an outside. Time and packets come in as arguments.
 #[derive(Debug)]
 pub struct Plane {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// Answers to packets, which go out before anything else.
     answers: VecDeque<(Side, Vec<u8>)>,
+    /// What went to the inside and to the outside.
+    traffic: [Traffic; 2],
+}
+
+/// What a plane has sent to a side. A packet that stands for many is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many packets.
+    pub packets: u64,
+    /// How many bytes, with IP headers.
+    pub bytes: u64,
 }
 
 #[derive(Debug)]
-enum Engine {
-    Behaviour(Box<Nat<Ipv4Addr>>),
+pub(super) enum Engine {
+    Behaviour(Box<Nat<Ipv4Addr>>, Ipv4Addr),
     Rules(Box<Rules>),
 }
 
 /// Netfilter's hooks between two interfaces.
 #[derive(Debug)]
-struct Rules {
-    router: Router,
+pub(super) struct Rules {
+    pub(super) router: Router,
     inside: InterfaceId,
     outside: InterfaceId,
 }
@@ -43,7 +54,7 @@ impl Plane {
         seed: u64,
     ) -> Self {
         let nat = Nat::new(behaviour, external, inside, seed);
-        Self { engine: Engine::Behaviour(Box::new(nat)), answers: VecDeque::new() }
+        Self::new(Engine::Behaviour(Box::new(nat), inside))
     }
 
     /// A router with rules as `iptables-save` and `ip6tables-save` write them, an empty text for none, and a default route
@@ -66,7 +77,12 @@ impl Plane {
         router.set_rules_v4(v4);
         router.set_rules_v6(v6);
         let rules = Rules { router, inside, outside };
-        Ok(Self { engine: Engine::Rules(Box::new(rules)), answers: VecDeque::new() })
+        Ok(Self::new(Engine::Rules(Box::new(rules))))
+    }
+
+    const fn new(engine: Engine) -> Self {
+        let nothing = Traffic { packets: 0, bytes: 0 };
+        Self { engine, answers: VecDeque::new(), traffic: [nothing; 2] }
     }
 
     /// Takes a packet that came from a side, with what its TUN device says about it (the default, if it says nothing); the
@@ -75,7 +91,7 @@ impl Plane {
     /// A packet that stands for many is one to the engine; its checksum stays as partial as it was.
     pub fn process(&mut self, now: Instant, from: Side, vnet: &VnetHdr, packet: &mut Packet) -> Option<Side> {
         let to = match &mut self.engine {
-            Engine::Behaviour(nat) => match nat.process(now, from, &mut packet.bytes) {
+            Engine::Behaviour(nat, _) => match nat.process(now, from, &mut packet.bytes) {
                 NatVerdict::Forward(to) => Some(to),
                 NatVerdict::Answer(answer) => {
                     self.answers.push_back((from, answer));
@@ -85,24 +101,27 @@ impl Plane {
             },
             Engine::Rules(rules) => rules.process(now, from, !vnet.is_checksum_partial(), packet),
         };
-        if to.is_some() {
+        if let Some(to) = to {
             vnet.renew_partial_checksum(&mut packet.bytes);
+            self.count(to, &packet.bytes);
         }
         to
     }
 
     /// A packet that goes to a side without being the one that was asked about.
     pub fn poll_output(&mut self) -> Option<(Side, Vec<u8>)> {
-        self.answers.pop_front().or_else(|| match &mut self.engine {
-            Engine::Behaviour(nat) => nat.poll_output(),
+        let output = self.answers.pop_front().or_else(|| match &mut self.engine {
+            Engine::Behaviour(nat, _) => nat.poll_output(),
             Engine::Rules(rules) => rules.router.poll_transmit().map(|(by, packet)| (rules.side(by), packet.bytes)),
-        })
+        })?;
+        self.count(output.0, &output.1);
+        Some(output)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.engine {
-            Engine::Behaviour(nat) => nat.poll_timeout(),
+            Engine::Behaviour(nat, _) => nat.poll_timeout(),
             Engine::Rules(rules) => rules.router.poll_timeout(),
         }
     }
@@ -110,15 +129,57 @@ impl Plane {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.engine {
-            Engine::Behaviour(nat) => nat.handle_timeout(now),
+            Engine::Behaviour(nat, _) => nat.handle_timeout(now),
             Engine::Rules(rules) => rules.router.handle_timeout(now),
         }
+    }
+
+    /// A route of a router with rules, which leads to its own networks and to the outside otherwise. A NAT with a behaviour
+    /// needs none: what it lets in is for the inside.
+    pub fn add_route(&mut self, to: IpNet, side: Side) {
+        if let Engine::Rules(rules) = &mut self.engine {
+            let by = rules.interface(side);
+            rules.router.add_route(to, by);
+        }
+    }
+
+    /// The interface of a side has been switched off. A router with rules forgets what is masqueraded behind it, as Linux does;
+    /// a NAT with a behaviour keeps its mappings, as the devices do that it stands for.
+    pub fn interface_down(&mut self, now: Instant, side: Side) {
+        if let Engine::Rules(rules) = &mut self.engine {
+            let interface = rules.interface(side);
+            rules.router.interface_down(now, interface);
+        }
+    }
+
+    /// The outside has another address instead of the one that it had. What was masqueraded with the old one is forgotten; of a
+    /// NAT with a behaviour, everything.
+    pub fn readdress(&mut self, now: Instant, old: Ipv4Addr, new: Ipv4Addr, seed: u64) {
+        match &mut self.engine {
+            Engine::Behaviour(nat, inside) => **nat = Nat::new(*nat.behaviour(), [new], *inside, seed),
+            Engine::Rules(rules) => {
+                let outside = rules.outside;
+                rules.router.remove_address(now, outside, IpAddr::V4(old));
+                rules.router.add_address(outside, IpNet::from(IpAddr::V4(new)));
+            }
+        }
+    }
+
+    /// What went to a side.
+    pub const fn traffic(&self, to: Side) -> Traffic {
+        self.traffic[place(to)]
+    }
+
+    fn count(&mut self, to: Side, packet: &[u8]) {
+        let traffic = &mut self.traffic[place(to)];
+        traffic.packets += 1;
+        traffic.bytes += packet.len() as u64;
     }
 
     /// The NAT, if it is one with a behaviour.
     pub fn nat(&self) -> Option<&Nat<Ipv4Addr>> {
         match &self.engine {
-            Engine::Behaviour(nat) => Some(nat),
+            Engine::Behaviour(nat, _) => Some(nat),
             Engine::Rules(_) => None,
         }
     }
@@ -126,7 +187,7 @@ impl Plane {
     /// The router, if it is one with rules.
     pub fn router(&mut self) -> Option<&mut Router> {
         match &mut self.engine {
-            Engine::Behaviour(_) => None,
+            Engine::Behaviour(..) => None,
             Engine::Rules(rules) => Some(&mut rules.router),
         }
     }
@@ -134,10 +195,7 @@ impl Plane {
 
 impl Rules {
     fn process(&mut self, now: Instant, from: Side, is_checksum_whole: bool, packet: &mut Packet) -> Option<Side> {
-        let input = match from {
-            Side::Inside => self.inside,
-            Side::Outside => self.outside,
-        };
+        let input = self.interface(from);
         // A packet that this machine sent itself has no checksum yet, and is not judged by it (`CHECKSUM_PARTIAL`).
         let (v4, v6) = (self.router.v4().settings.checksum, self.router.v6().settings.checksum);
         self.router.v4().settings.checksum &= is_checksum_whole;
@@ -151,7 +209,21 @@ impl Rules {
         }
     }
 
+    const fn interface(&self, side: Side) -> InterfaceId {
+        match side {
+            Side::Inside => self.inside,
+            Side::Outside => self.outside,
+        }
+    }
+
     fn side(&self, by: InterfaceId) -> Side {
         if by == self.inside { Side::Inside } else { Side::Outside }
+    }
+}
+
+const fn place(side: Side) -> usize {
+    match side {
+        Side::Inside => 0,
+        Side::Outside => 1,
     }
 }

@@ -9,6 +9,8 @@ use crate::netlink::{Error, Message, Reply, Socket};
 
 /// Bytes of `struct rtmsg`.
 const FIXED: usize = 12;
+/// `RT_TABLE_LOCAL`: the addresses of this host.
+pub const LOCAL: u32 = 255;
 /// `RT_TABLE_MAIN`.
 pub const MAIN: u32 = 254;
 const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -17,6 +19,8 @@ const REPLACE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
 const STATIC: u8 = 4;
 /// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
+/// `RTN_THROW`.
+const THROW: u8 = 9;
 const SCOPE_GLOBAL: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 
@@ -55,6 +59,10 @@ impl Route {
     }
 
     pub(crate) fn parse(reply: &Reply) -> Option<Self> {
+        Self::parse_kind(reply, UNICAST)
+    }
+
+    fn parse_kind(reply: &Reply, wanted: u8) -> Option<Self> {
         let fixed = reply.fixed::<FIXED>()?;
         let (family, prefix, table, kind) = (fixed[0], fixed[1], fixed[4], fixed[7]);
         let all = match i32::from(family) {
@@ -76,7 +84,7 @@ impl Route {
                 _ => {}
             }
         }
-        (kind == UNICAST).then_some(route)
+        (kind == wanted).then_some(route)
     }
 }
 
@@ -125,6 +133,45 @@ pub fn replace(socket: &mut Socket, route: &Route) -> Result<(), Error> {
 /// Not found ([`Error::is_not_found`]) when it is not there.
 pub fn delete(socket: &mut Socket, route: &Route) -> Result<(), Error> {
     socket.request(message(libc::RTM_DELROUTE, 0, route)).map(drop)
+}
+
+/// Makes the table say nothing about `destination`, so that the next rule decides.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn throw(socket: &mut Socket, destination: IpNet, table: u32) -> Result<(), Error> {
+    socket.request(throwing(libc::RTM_NEWROUTE, REPLACE, destination, table)).map(drop)
+}
+
+/// Removes what [`throw`] made.
+///
+/// # Errors
+/// Not found ([`Error::is_not_found`]) when it is not there.
+pub fn unthrow(socket: &mut Socket, destination: IpNet, table: u32) -> Result<(), Error> {
+    socket.request(throwing(libc::RTM_DELROUTE, 0, destination, table)).map(drop)
+}
+
+/// The destinations that a table says nothing about, both families.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn thrown(socket: &mut Socket, table: u32) -> Result<Vec<IpNet>, Error> {
+    let replies = socket.dump(Message::new(libc::RTM_GETROUTE, 0).fixed(&[0; FIXED]))?;
+    let thrown = replies.iter().filter_map(|reply| Route::parse_kind(reply, THROW));
+    Ok(thrown.filter(|route| route.table == table).map(|route| route.destination).collect())
+}
+
+fn throwing(kind: u16, request: u16, destination: IpNet, table: u32) -> Message {
+    let mut fixed = [0; FIXED];
+    fixed[0] = family(destination.addr());
+    fixed[1] = destination.prefix_len();
+    fixed[4] = u8::try_from(table).unwrap_or(0);
+    fixed[5] = STATIC;
+    fixed[7] = THROW;
+    Message::new(kind, request)
+        .fixed(&fixed)
+        .attr(libc::RTA_DST, &octets(destination.network()))
+        .attr_u32(libc::RTA_TABLE, table)
 }
 
 fn message(kind: u16, request: u16, route: &Route) -> Message {
