@@ -19,8 +19,6 @@ const REPLACE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
 const STATIC: u8 = 4;
 /// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
-/// `RTN_THROW`.
-const THROW: u8 = 9;
 const SCOPE_GLOBAL: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 
@@ -135,39 +133,61 @@ pub fn delete(socket: &mut Socket, route: &Route) -> Result<(), Error> {
     socket.request(message(libc::RTM_DELROUTE, 0, route)).map(drop)
 }
 
-/// Makes the table say nothing about `destination`, so that the next rule decides.
+/// What a table says about a destination, if it is no way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoWay {
+    /// Nothing: the next rule decides.
+    Throw,
+    /// Packets to there are lost without a word.
+    Blackhole,
+}
+
+impl NoWay {
+    /// `RTN_*`.
+    const fn kind(self) -> u8 {
+        match self {
+            Self::Throw => 9,
+            Self::Blackhole => 6,
+        }
+    }
+}
+
+/// Makes a table say this about `destination`, instead of what it said.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn throw(socket: &mut Socket, destination: IpNet, table: u32) -> Result<(), Error> {
-    socket.request(throwing(libc::RTM_NEWROUTE, REPLACE, destination, table)).map(drop)
+pub fn set_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay) -> Result<(), Error> {
+    socket.request(no_way(libc::RTM_NEWROUTE, REPLACE, destination, table, what)).map(drop)
 }
 
-/// Removes what [`throw`] made.
+/// Removes what [`set_no_way`] made.
 ///
 /// # Errors
 /// Not found ([`Error::is_not_found`]) when it is not there.
-pub fn unthrow(socket: &mut Socket, destination: IpNet, table: u32) -> Result<(), Error> {
-    socket.request(throwing(libc::RTM_DELROUTE, 0, destination, table)).map(drop)
+pub fn delete_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay) -> Result<(), Error> {
+    socket.request(no_way(libc::RTM_DELROUTE, 0, destination, table, what)).map(drop)
 }
 
-/// The destinations that a table says nothing about, both families.
+/// The destinations that a table has no way to, both families.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn thrown(socket: &mut Socket, table: u32) -> Result<Vec<IpNet>, Error> {
+pub fn list_no_ways(socket: &mut Socket, table: u32) -> Result<Vec<(IpNet, NoWay)>, Error> {
     let replies = socket.dump(Message::new(libc::RTM_GETROUTE, 0).fixed(&[0; FIXED]))?;
-    let thrown = replies.iter().filter_map(|reply| Route::parse_kind(reply, THROW));
-    Ok(thrown.filter(|route| route.table == table).map(|route| route.destination).collect())
+    let of = |what: NoWay| {
+        let routes = replies.iter().filter_map(move |reply| Route::parse_kind(reply, what.kind()));
+        routes.filter(move |route| route.table == table).map(move |route| (route.destination, what))
+    };
+    Ok(of(NoWay::Throw).chain(of(NoWay::Blackhole)).collect())
 }
 
-fn throwing(kind: u16, request: u16, destination: IpNet, table: u32) -> Message {
+fn no_way(kind: u16, request: u16, destination: IpNet, table: u32, what: NoWay) -> Message {
     let mut fixed = [0; FIXED];
     fixed[0] = family(destination.addr());
     fixed[1] = destination.prefix_len();
     fixed[4] = u8::try_from(table).unwrap_or(0);
     fixed[5] = STATIC;
-    fixed[7] = THROW;
+    fixed[7] = what.kind();
     Message::new(kind, request)
         .fixed(&fixed)
         .attr(libc::RTA_DST, &octets(destination.network()))
