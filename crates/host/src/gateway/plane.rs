@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use pinhole_netfilter::behaviour::{Behaviour, Nat, Side, Verdict as NatVerdict};
-use pinhole_netfilter::rules::{RulesError, Ruleset};
+use pinhole_netfilter::nat::Range;
+use pinhole_netfilter::rules::{Not, Rule, RulesError, Ruleset, Target};
 use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::{Interface, InterfaceId, Packet, Router, Verdict};
 use pinhole_sansio::Instant;
+use pinhole_wire::Protocol;
 use pinhole_wire::offload::VnetHdr;
 
 /// An engine with an inside and an outside. Time and packets come in as arguments.
@@ -70,6 +72,31 @@ impl Plane {
         seed: u64,
     ) -> Result<Self, RulesError> {
         let (v4, v6) = (Ruleset::<Ipv4Addr>::parse(rules_v4)?, Ruleset::<Ipv6Addr>::parse(rules_v6)?);
+        Ok(Self::routing(v4, v6, inside, outside, seed))
+    }
+
+    /// The same for IPv4, where the gateway has only these ports, from the lowest to the highest: MASQUERADE and SNAT that say no
+    /// ports choose from them.
+    ///
+    /// # Errors
+    /// The first rule that is not understood.
+    pub fn rules_within(
+        ports: (u16, u16),
+        rules: &str,
+        inside: Interface,
+        outside: Interface,
+        seed: u64,
+    ) -> Result<Self, RulesError> {
+        let rules = Ruleset::<Ipv4Addr>::parse(rules)?;
+        let mut tables: Vec<_> = rules.tables().cloned().collect();
+        for chain in tables.iter_mut().flat_map(|table| &mut table.chains) {
+            chain.rules = std::mem::take(&mut chain.rules).into_iter().flat_map(|rule| within(rule, ports)).collect();
+        }
+        let rules = Ruleset::load(tables, rules.sets().clone())?;
+        Ok(Self::routing(rules, Ruleset::new(), inside, outside, seed))
+    }
+
+    fn routing(v4: Ruleset<Ipv4Addr>, v6: Ruleset<Ipv6Addr>, inside: Interface, outside: Interface, seed: u64) -> Self {
         let mut router = Router::new(Settings::default(), seed);
         let (inside, outside) = (router.add_interface(inside), router.add_interface(outside));
         let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
@@ -77,7 +104,7 @@ impl Plane {
         router.set_rules_v4(v4);
         router.set_rules_v6(v6);
         let rules = Rules { router, inside, outside };
-        Ok(Self::new(Engine::Rules(Box::new(rules))))
+        Self::new(Engine::Rules(Box::new(rules)))
     }
 
     const fn new(engine: Engine) -> Self {
@@ -218,6 +245,24 @@ impl Rules {
 
     fn side(&self, by: InterfaceId) -> Side {
         if by == self.inside { Side::Inside } else { Side::Outside }
+    }
+}
+
+/// A rule whose source NAT chooses from these ports. One for every protocol becomes several: ports are asked for by protocol.
+fn within(rule: Rule<Ipv4Addr>, ports: (u16, u16)) -> Vec<Rule<Ipv4Addr>> {
+    let confine = |range: &Range<Ipv4Addr>| Range { ports: Some(ports), ..*range };
+    let target = match &rule.target {
+        Some(Target::Masquerade(range)) if range.ports.is_none() => Target::Masquerade(confine(range)),
+        Some(Target::Snat(range)) if range.ports.is_none() => Target::Snat(confine(range)),
+        Some(_) | None => return vec![rule],
+    };
+    let of = |protocol: Protocol| Rule { target: Some(target.clone()), ..rule.clone() }.protocol(protocol.into());
+    match rule.header.protocol {
+        Some(Not { is, not: false }) if matches!(Protocol::from(is), Protocol::Tcp | Protocol::Udp) => {
+            vec![Rule { target: Some(target), ..rule }]
+        }
+        Some(_) => vec![rule],
+        None => vec![of(Protocol::Tcp), of(Protocol::Udp), rule],
     }
 }
 

@@ -106,8 +106,15 @@ pub async fn run(
         tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break Ok(()),
             changed = monitor.changed() => {
-                if let Err(error) = changed.context("cannot watch the interfaces").and_then(|_| running.follow()) {
+                if let Err(error) = changed.context("cannot watch the interfaces") {
                     break Err(error);
+                }
+                if !running.gateway.is_running() {
+                    break Err(anyhow::anyhow!("the device {INNER} or {OUTER} was deleted"));
+                }
+                // The next change is another occasion.
+                if let Err(error) = running.follow() {
+                    tracing::warn!("cannot follow what has changed: {error:#}");
                 }
             }
             client = running.control.client() => running.control.answer(client, &running.gateway, &running.about).await,
@@ -211,9 +218,6 @@ impl Running {
 
     /// Links, addresses or routes have changed.
     fn follow(&mut self) -> Result<()> {
-        if !self.gateway.is_running() {
-            bail!("the device {INNER} or {OUTER} was deleted");
-        }
         let mut netlink = route::open()?;
         let scene = match Scene::look(&mut netlink, &self.settings.config) {
             Ok(scene) => scene,
@@ -286,8 +290,12 @@ fn plane(settings: &Settings, scene: &Scene, ports: Option<Ports>) -> Result<Pla
     let inside = Interface::new(&config.inside, scene.inside_nets.iter().map(|&net| IpNet::V4(net)));
     let outside = Interface::new(&config.outside, [IpNet::from(IpAddr::V4(scene.external))]);
     let (inside, outside) = (inside.with_mtu(mtu(u32::MAX)), outside.with_mtu(mtu(u32::MAX)));
-    let mut plane = Plane::rules(rules, "", inside, outside, seed)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", config.rules.clone().unwrap_or_default().display()))?;
+    let plane = match ports {
+        Some(Ports { first, last }) => Plane::rules_within((first, last), rules, inside, outside, seed),
+        None => Plane::rules(rules, "", inside, outside, seed),
+    };
+    let mut plane =
+        plane.map_err(|error| anyhow::anyhow!("{}: {error}", config.rules.clone().unwrap_or_default().display()))?;
     scene.inside_routes.iter().for_each(|&net| plane.add_route(IpNet::V4(net), Side::Inside));
     Ok(plane)
 }

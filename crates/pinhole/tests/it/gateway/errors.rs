@@ -3,6 +3,7 @@
 use super::Stage;
 use crate::support::pinhole::{BINARY, run};
 use crate::support::ready::ready;
+use crate::support::until;
 
 /// Starts a gateway that cannot be; its exit code and its one line.
 fn check(stage: &Stage, args: &[&str], code: i32, expected: &str) {
@@ -71,5 +72,5 @@ fn a_program_that_waits_on_a_port_of_the_gateways_is_named() {
     let _waits = stage.udp(&stage.router, std::net::Ipv4Addr::UNSPECIFIED, 51_820);
     let mut gateway = stage.up(&["--ports", "51000-52000"]);
     let expected = "a program of this host waits on 203.0.113.1 port 51820/udp, which is the gateway's now";
-    assert!(gateway.stderr().contains(expected), "{}", gateway.stderr());
+    until("its word", || gateway.stderr().contains(expected).then_some(()));
 }
