@@ -72,3 +72,6 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 fn u32_in(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,6 @@ fn lock() -> Result<Lock> {
 
 /// A gateway that carries packets.
 struct Running {
-    // Dropped in this order: nothing is carried any more when the rules go.
     control: Control,
     gateway: Gateway,
     steering: Steering,

@@ -95,9 +95,25 @@ impl Note {
         if before == value {
             return Ok(());
         }
+        let failed = format!("cannot write {}", path.display());
         self.settings.push(Setting { path: path.clone(), before, set: value.to_owned() });
         self.save()?;
-        fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, value).context(failed.clone())?;
+        // The kernel writes lists in an order of its own.
+        let set = fs::read_to_string(&path).context(failed)?.trim_end().to_owned();
+        if set != value
+            && let Some(last) = self.settings.last_mut()
+        {
+            last.set = set;
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a setting was changed.
+    pub(super) fn has_set(&self, path: &str) -> bool {
+        let path = Path::new("/proc/sys").join(path);
+        self.settings.iter().any(|setting| setting.path == path)
     }
 
     /// Undoes everything, goes on over failures, and returns the first. What could not be undone stays noted.
@@ -186,6 +202,8 @@ impl Setting {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", self.path.display())),
         }
-        fs::write(&self.path, &self.before).with_context(|| format!("cannot restore {}", self.path.display()))
+        // An empty list is a line as well: what is empty is not written.
+        fs::write(&self.path, format!("{}\n", self.before))
+            .with_context(|| format!("cannot restore {}", self.path.display()))
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn choose(settings: &config::Gateway, scene: &Scene) -> Result<Option
                 scene.external
             );
         }
-        return Ok(Some(Ports { first: drawn.last + 1, last: HIGHEST }));
+        let ports = Ports { first: drawn.last + 1, last: HIGHEST };
+        warn_of_sockets(scene.external, ports);
+        return Ok(Some(ports));
     };
     let ports = Ports { last: ports.last.min(HIGHEST), ..ports };
     if ports.last < ports.first {

@@ -287,7 +287,7 @@ impl Steering {
     /// Keeps the host from drawing these ports for itself.
     fn reserve(&mut self, ports: Ports) -> Result<()> {
         let drawn = ports::drawn()?;
-        if ports.last < drawn.first || drawn.last < ports.first {
+        if ports.last < drawn.first || drawn.last < ports.first || self.note.has_set(RESERVED) {
             return Ok(());
         }
         let path = format!("/proc/sys/{RESERVED}");

@@ -58,6 +58,8 @@ fn another_address_outside_is_followed_and_what_had_the_old_one_is_forgotten() {
         let (status, words) = gateway.terminate();
         assert!(status.success(), "{words}");
         let rules = stage.says(&stage.router, "ip rule");
+        let reserved = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports");
+        assert_eq!(stage.router.run(reserved).expect("a thread").expect("a setting"), "\n");
         assert_eq!(rules, "0:\tfrom all lookup local\n32766:\tfrom all lookup main\n32767:\tfrom all lookup default\n");
     }
 }

@@ -61,7 +61,7 @@ fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String
 fn check_restored(name: &str, end: impl Fn(&Stage, Pinhole)) {
     for way in WAYS {
         let stage = Stage::new(name);
-        stage.router.set("net/ipv4/ip_local_reserved_ports", "8080,9148").expect("a setting");
+        stage.router.set("net/ipv4/ip_local_reserved_ports", "60000,8080").expect("a setting");
         stage.says(&stage.router, "ip rule add from 192.0.2.1 lookup 77");
         std::fs::create_dir_all(stage.router.path("/run/pinhole".as_ref())).expect("a writable /run");
         // What the kernel does by itself when a cable is plugged in is done.
