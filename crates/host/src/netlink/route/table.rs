@@ -152,15 +152,16 @@ impl NoWay {
     }
 }
 
-/// Makes a table say this about `destination`, instead of what it said.
+/// Makes a table say this about `destination`, instead of what it said with the same metric; 0 is the best.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn set_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay) -> Result<(), Error> {
-    socket.request(no_way(libc::RTM_NEWROUTE, REPLACE, destination, table, what)).map(drop)
+pub fn set_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay, metric: u32) -> Result<(), Error> {
+    let message = no_way(libc::RTM_NEWROUTE, REPLACE, destination, table, what);
+    socket.request(message.attr_u32(libc::RTA_PRIORITY, metric)).map(drop)
 }
 
-/// Removes what [`set_no_way`] made.
+/// Removes what [`set_no_way`] made, of several metrics the best.
 ///
 /// # Errors
 /// Not found ([`Error::is_not_found`]) when it is not there.

@@ -44,9 +44,12 @@ fn check() {
 
     let net = "198.51.100.0/24".parse().expect("a network");
     for what in [NoWay::Throw, NoWay::Blackhole] {
-        table::set_no_way(&mut socket, net, 300, what).expect("a route");
+        table::set_no_way(&mut socket, net, 300, what, 0).expect("a route");
         assert_eq!(table::list_no_ways(&mut socket, 300).expect("routes"), [(net, what)], "instead of the other one");
     }
+    table::set_no_way(&mut socket, net, 300, NoWay::Blackhole, 9).expect("a second one, that is worse");
+    assert_eq!(table::list_no_ways(&mut socket, 300).expect("routes").len(), 2);
+    table::delete_no_way(&mut socket, net, 300, NoWay::Blackhole).expect("it is there");
     assert!(table::delete_no_way(&mut socket, net, 300, NoWay::Throw).is_err_and(|error| error.is_not_found()));
     table::delete_no_way(&mut socket, net, 300, NoWay::Blackhole).expect("it is there");
     assert_eq!(table::list_no_ways(&mut socket, 300).expect("routes"), []);

@@ -284,11 +284,10 @@ fn plane(settings: &Settings, scene: &Scene, ports: Option<Ports>) -> Result<Pla
         let inside = scene.inside_address();
         return Ok(Plane::behaviour(behaviour, [scene.external], inside, seed));
     };
-    let mtu = |mtu: u32| u16::try_from(mtu).unwrap_or(u16::MAX);
     // The kernel cuts, and tells who sends too much: the engine sees what stands for many packets.
     let inside = Interface::new(&config.inside, scene.inside_nets.iter().map(|&net| IpNet::V4(net)));
     let outside = Interface::new(&config.outside, [IpNet::from(IpAddr::V4(scene.external))]);
-    let (inside, outside) = (inside.with_mtu(mtu(u32::MAX)), outside.with_mtu(mtu(u32::MAX)));
+    let (inside, outside) = (inside.with_mtu(u16::MAX), outside.with_mtu(u16::MAX));
     let plane = match ports {
         Some(Ports { first, last }) => Plane::rules_within((first, last), rules, inside, outside, seed),
         None => Plane::rules(rules, "", inside, outside, seed),

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 /// Everything, in the order in which it is undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
+    /// Settings that were changed.
+    pub(super) settings: Vec<Setting>,
     /// Rules that were added: priority and table.
     pub(super) rules: Vec<(u32, u32)>,
     /// The rule for this host's addresses, if it was narrowed.
     pub(super) local: Option<Local>,
     /// Tables that are ours.
     pub(super) tables: Vec<u32>,
-    /// Settings that were changed.
-    pub(super) settings: Vec<Setting>,
     /// An address that this host answers for: the interface, and the address.
     pub(super) proxy: Option<(String, Ipv4Addr)>,
 }
@@ -120,6 +120,12 @@ impl Note {
     pub(super) fn undo(self) -> Result<()> {
         let mut netlink = route::open()?;
         let mut first: Option<Error> = None;
+        // Forwarding ends before what keeps it in bounds.
+        for setting in self.settings.iter().rev() {
+            if let Err(error) = setting.restore() {
+                first.get_or_insert(error);
+            }
+        }
         let mut keep = |result: Result<(), netlink::Error>, what: &str| match result {
             Err(error) if !error.is_not_found() => {
                 let error = Error::from(error).context(what.to_owned());
@@ -149,11 +155,6 @@ impl Note {
                 link.and_then(|link| neighbour::delete_proxy(&mut netlink, link.index, *address)),
                 "cannot stop answering for the external address",
             );
-        }
-        for setting in self.settings.iter().rev() {
-            if let Err(error) = setting.restore() {
-                first.get_or_insert(error);
-            }
         }
         match first {
             Some(error) => Err(error),

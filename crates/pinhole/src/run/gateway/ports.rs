@@ -44,9 +44,9 @@ pub(super) fn choose(settings: &config::Gateway, scene: &Scene) -> Result<Option
     if ports.last < ports.first {
         bail!("the gateway cannot have port {}: the highest is {HIGHEST}", ports.first);
     }
-    let left = |from: u16, to: u16| to.saturating_sub(from);
-    let left = left(drawn.first, ports.first.min(drawn.last)) + left(ports.last.max(drawn.first), drawn.last);
-    if left < FEWEST {
+    let below = ports.first.min(drawn.last).saturating_sub(drawn.first);
+    let above = drawn.last.saturating_sub(ports.last.max(drawn.first));
+    if below + above < FEWEST {
         bail!(
             "--ports {ports} leaves this host hardly a port of those that it draws from itself ({drawn}): leave it some"
         );

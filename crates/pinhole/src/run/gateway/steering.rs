@@ -106,22 +106,26 @@ impl Steering {
         for (name, index) in devices.into_iter().zip(self.devices) {
             raise(netlink, name, index)?;
         }
-        // Only these two forward, whatever `ip_forward` says of the others.
-        for name in [&scene.inside.name, &scene.outside.name] {
-            self.note.set(&format!("net/ipv4/conf/{name}/forwarding"), "1")?;
-        }
         let everything = IpNet::V4(Ipv4Net::default());
         let [_, outer] = self.devices;
         let to_outer = Route { table: self.tables.outside, ..Route::to(everything, outer) };
         table::add(netlink, &to_outer).context("cannot add a route")?;
         self.follow_routes(netlink, scene)?;
+        // If the devices go without us, what comes from inside must not go out untranslated.
+        table::set_no_way(netlink, everything, self.tables.inside, NoWay::Blackhole, u32::MAX)
+            .context("cannot add a route")?;
         match self.ports {
             Some(ports) => self.take_ports(netlink, ports)?,
             None => self.take_address(netlink, scene)?,
         }
         let tables = self.tables;
         self.add_late_rule(netlink, &scene.outside.name, tables.closed)?;
-        self.add_late_rule(netlink, &scene.inside.name, tables.inside)
+        self.add_late_rule(netlink, &scene.inside.name, tables.inside)?;
+        // Only these two forward, whatever `ip_forward` says of the others, and only now that nothing gets past us.
+        for name in [&scene.inside.name, &scene.outside.name] {
+            self.note.set(&format!("net/ipv4/conf/{name}/forwarding"), "1")?;
+        }
+        Ok(())
     }
 
     /// A table for what comes in by an interface, asked as the last one before the main table.
@@ -177,7 +181,7 @@ impl Steering {
         for (&net, &way) in now.iter().filter(|(net, way)| before.get(net) != Some(way)) {
             let result = match way {
                 Way::Inner => table::replace(netlink, &into(net)),
-                Way::No(what) => table::set_no_way(netlink, IpNet::V4(net), table, what),
+                Way::No(what) => table::set_no_way(netlink, IpNet::V4(net), table, what, 0),
             };
             result.with_context(|| format!("cannot add a route to {net}"))?;
         }

@@ -103,6 +103,11 @@ fn what_a_killed_gateway_left_is_undone_by_clean() {
             (ended.code, ended.stderr.as_str()),
             (Some(1), "pinhole: no gateway runs here: `pinhole gateway up` starts one\n")
         );
+        // Nothing from inside goes out untranslated.
+        let server = stage.udp(&stage.outside, OUTSIDE, 0);
+        let client = stage.udp(&stage.inside, super::INSIDE, 0);
+        client.send_to(b"x", (OUTSIDE, super::port_of(&server))).expect("a route");
+        assert!(super::is_silent(&server));
         // Until then the host itself goes on as before.
         assert!(stage.ping(&stage.outside, PUBLIC, &[]) && stage.ping(&stage.router, OUTSIDE, &[]));
         let ended = stage.gateway(&["clean"]);
