@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use pinhole_host::gateway::{Gateway, Plane};
 use pinhole_host::netlink::monitor::Monitor;
-use pinhole_host::netlink::route;
+use pinhole_host::netlink::{Socket, route};
 use pinhole_host::tun::Tun;
 use pinhole_netfilter::Interface;
 use pinhole_netfilter::behaviour::Side;
@@ -158,6 +158,8 @@ struct Running {
     report: Report,
     /// Which interfaces, inside and outside, were up when they were last looked at.
     up: [bool; 2],
+    /// Whether the host had the external address, if it is to have it, when that was last looked at.
+    has_address: bool,
 }
 
 impl Running {
@@ -193,7 +195,7 @@ impl Running {
             }
         };
         let up = [scene.inside.is_up(), scene.outside.is_up()];
-        let running = Self { control, gateway, steering, settings, scene, about, report, up };
+        let running = Self { control, gateway, steering, settings, scene, about, report, up, has_address: true };
         running.say_up();
         Ok(running)
     }
@@ -223,6 +225,7 @@ impl Running {
             Err(missing) => {
                 // It may come back: a cable, a PPP session, a lease.
                 tracing::debug!("waiting: {missing:#}");
+                self.forget_lost_address(&mut netlink)?;
                 self.note_up(Scene::look_up(&mut netlink, &self.settings.config));
                 return Ok(());
             }
@@ -238,6 +241,18 @@ impl Running {
         }
         self.steering.follow(&mut netlink, &scene)?;
         self.scene = scene;
+        self.has_address = true;
+        Ok(())
+    }
+
+    /// The host has the external address no more, and no other one yet: what it stood for is forgotten.
+    fn forget_lost_address(&mut self, netlink: &mut Socket) -> Result<()> {
+        let external = self.scene.external;
+        if self.scene.is_shared && self.has_address && !scene::has_address(netlink, external)? {
+            self.has_address = false;
+            let moment = self.gateway.now();
+            self.gateway.plane().readdress(moment, external, external, clock::seed());
+        }
         Ok(())
     }
 

@@ -71,6 +71,12 @@ impl Scene {
     }
 }
 
+/// Whether this host has the address.
+pub(super) fn has_address(netlink: &mut Socket, address: Ipv4Addr) -> Result<bool, Error> {
+    let all = route::address::list(netlink)?;
+    Ok(all.iter().any(|one| one.net.addr() == IpAddr::V4(address)))
+}
+
 fn nets(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
     interface.addresses.iter().filter_map(|address| match (address.net, address.net.addr()) {
         (IpNet::V4(net), IpAddr::V4(address)) if !address.is_loopback() => Some(net),

@@ -44,6 +44,7 @@ fn another_address_outside_is_followed_and_what_had_the_old_one_is_forgotten() {
         assert_eq!(seen(&stage).ip(), PUBLIC);
         assert_ne!(stage.status()["flows"], 0);
         stage.says(&stage.router, "ip addr del 203.0.113.1/24 dev eth0");
+        until("the end of all flows", || (stage.status()["flows"] == 0).then_some(()));
         stage.says(&stage.router, "ip addr add 203.0.113.50/24 dev eth0");
         stage.says(&stage.router, "ip route replace default via 203.0.113.2");
         let event = gateway.wait_for("the new address", |event| event["event"] == "readdressed");
