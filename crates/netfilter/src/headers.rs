@@ -71,8 +71,29 @@ pub trait Family: Address + Fragmented {
     /// Takes one from the time to live or hop limit, which is at least one, IPv4's checksum included.
     fn decrement_ttl(packet: &mut [u8]);
 
-    /// Whether an address can be one host's.
+    /// Whether an address can be one host's, beyond doubt.
     fn is_unicast(self) -> bool;
+
+    /// Whether an address is that of all of a network, or of a group.
+    fn is_many(self) -> bool;
+
+    /// Whether it is that of a group which every router is in.
+    fn is_joined(self) -> bool;
+
+    /// Whether what comes in from an address of the router's own is refused (`fib_validate_source`); IPv6 does not look.
+    const REFUSES_ITSELF: bool;
+
+    /// Whether an address is known on its own link only, so that no route leads there through another one.
+    fn is_of_link(self) -> bool;
+
+    /// Whether a packet with these ends is lost before any hook sees it.
+    fn is_lost(src: Self, dst: Self) -> bool;
+
+    /// Whether a packet from here may go to `dst`, or even to this host.
+    fn may_reach(self, dst: Self) -> bool;
+
+    /// Whether a packet from here may leave its network.
+    fn may_leave(self) -> bool;
 
     /// By how much a checksum's complement changes when `self` becomes `new`: to be given to [`correct`].
     fn difference(self, new: Self) -> u32;
@@ -177,12 +198,49 @@ impl Family for Ipv4Addr {
         *ttl = ttl.wrapping_sub(1);
         // The time to live is the upper octet of its word: one less, and the checksum is one more there.
         let sum = u32::from(u16::from_be_bytes([*a, *b])) + 0x100;
-        [*a, *b] = ((sum + (sum >> 16)) as u16).to_be_bytes();
+        // Of the two zeros of one's complement, a sum over a header is never 0xffff (`ip_decrease_ttl`).
+        [*a, *b] = ((sum + u32::from(sum >= 0xffff)) as u16).to_be_bytes();
     }
 
     #[inline]
     fn is_unicast(self) -> bool {
         !matches!(self.octets()[0], 0 | 127 | 224..=239) && self != Self::BROADCAST
+    }
+
+    fn is_many(self) -> bool {
+        self.is_multicast() || self.is_broadcast() || self.is_unspecified()
+    }
+
+    /// All hosts (RFC 1112 §4).
+    fn is_joined(self) -> bool {
+        !self.is_multicast() || self.octets() == [224, 0, 0, 1]
+    }
+
+    const REFUSES_ITSELF: bool = true;
+
+    /// The kernel routes 169.254.0.0/16 as any other network.
+    fn is_of_link(self) -> bool {
+        false
+    }
+
+    fn is_lost(_: Self, _: Self) -> bool {
+        false
+    }
+
+    /// The kernel's martians (`ip_route_input_slow`, `ip_mc_validate_source`). Who has no address yet may only speak to
+    /// those on its network.
+    fn may_reach(self, dst: Self) -> bool {
+        if self.is_multicast() || self.is_broadcast() || self.is_loopback() || dst.is_loopback() {
+            return false;
+        }
+        if !self.is_unspecified() {
+            return !dst.is_unspecified();
+        }
+        dst.is_broadcast() || dst.is_unspecified() || matches!(dst.octets(), [224, 0, 0, _])
+    }
+
+    fn may_leave(self) -> bool {
+        true
     }
 
     #[inline]
@@ -288,7 +346,38 @@ impl Family for Ipv6Addr {
     }
 
     fn is_unicast(self) -> bool {
-        !(self.is_multicast() || self.is_unspecified())
+        !(self.is_multicast() || self.is_unspecified() || self.is_loopback() || self.is_unicast_link_local())
+    }
+
+    fn is_many(self) -> bool {
+        self.is_multicast()
+    }
+
+    /// All nodes and all routers of a link (RFC 4291 §2.7.1). That a host is in the groups of its own addresses is an affair
+    /// of links with neighbours to discover.
+    fn is_joined(self) -> bool {
+        !self.is_multicast() || matches!(self.segments(), [0xff02, 0, 0, 0, 0, 0, 0, 1 | 2])
+    }
+
+    const REFUSES_ITSELF: bool = false;
+
+    fn is_of_link(self) -> bool {
+        self.is_unicast_link_local()
+    }
+
+    /// A group as a source, the loopback address, and groups of no scope or of this host's alone (`ip6_rcv_core`).
+    fn is_lost(src: Self, dst: Self) -> bool {
+        let is_of_no_link = dst.is_multicast() && dst.octets()[1] & 0xf <= 1;
+        src.is_multicast() || src.is_loopback() || dst.is_loopback() || is_of_no_link
+    }
+
+    fn may_reach(self, _: Self) -> bool {
+        true
+    }
+
+    /// Not from nobody, nor from an address that only its link knows (`ip6_forward`).
+    fn may_leave(self) -> bool {
+        !(self.is_unspecified() || self.is_of_link())
     }
 
     fn difference(self, new: Self) -> u32 {

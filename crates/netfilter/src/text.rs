@@ -24,11 +24,14 @@ pub(crate) fn seq<A: Family>(packet: &[u8], headers: &Headers<A>) -> Option<u32>
 
 /// Replaces parts of the payload of a TCP segment or UDP datagram, and says by how much it has grown. Nothing, and the
 /// packet is as it was, if it would be longer than IP allows or is neither.
+///
+/// Linux shows ICMP errors about a flow of UDP to its helper too, takes them for datagrams, and makes of the field behind
+/// their checksum a length and a checksum (measured on 6.18): so it is here.
 pub(crate) fn replace<A: Family>(packet: &mut Vec<u8>, headers: &mut Headers<A>, outcome: &Outcome<A>) -> Option<i32> {
     let body = headers.body(packet);
     let header = match Protocol::from(headers.protocol) {
         Protocol::Tcp => tcp::Packet::new_checked(body).ok()?.header_len(),
-        Protocol::Udp if body.len() >= udp::HEADER_LEN => udp::HEADER_LEN,
+        Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 if body.len() >= udp::HEADER_LEN => udp::HEADER_LEN,
         Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) => return None,
     };
     let payload = outcome.apply(&body[header..]);
@@ -42,7 +45,7 @@ pub(crate) fn replace<A: Family>(packet: &mut Vec<u8>, headers: &mut Headers<A>,
     packet.extend_from_slice(&payload);
     headers.end = new_end;
     set_length::<A>(packet, new_end);
-    if Protocol::from(headers.protocol) == Protocol::Udp {
+    if Protocol::from(headers.protocol) != Protocol::Tcp {
         let length = (new_end - headers.offset) as u16;
         packet[headers.offset + 4..headers.offset + 6].copy_from_slice(&length.to_be_bytes());
     }
@@ -139,11 +142,11 @@ fn fill_checksum<A: Family>(packet: &mut [u8], headers: &Headers<A>) {
                 segment.fill_checksum(src, dst);
             }
         }
-        Protocol::Udp => {
+        Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 => {
             if let Ok(mut datagram) = udp::Packet::new_checked(body) {
                 datagram.fill_checksum(src, dst);
             }
         }
-        Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) => {}
+        Protocol::Other(_) => {}
     }
 }

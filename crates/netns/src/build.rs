@@ -151,9 +151,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Topology(fault) => write!(f, "{fault}"),
-            Self::Part { name, what, source } => write!(f, "{name}: {what}: {source}"),
-            Self::Rules { name, source } => write!(f, "{name}: reading its rules: {source}"),
-            Self::Nat { name, source } => write!(f, "{name}: programming its NAT: {source}"),
+            Self::Part { name, what, source: _ } => write!(f, "{name}: {what}"),
+            Self::Rules { name, source: _ } => write!(f, "{name}: reading its rules"),
+            Self::Nat { name, source: _ } => write!(f, "{name}: programming its NAT"),
         }
     }
 }
@@ -161,7 +161,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Topology(fault) => Some(fault),
+            Self::Topology(_) => None,
             Self::Part { source, .. } => Some(source),
             Self::Nat { source, .. } => Some(source),
             Self::Rules { source, .. } => Some(source),

@@ -31,7 +31,7 @@ const KNOCK_INSTEAD_OF_OPENING: Duration = Duration::from_millis(120);
 const OPENER_LOSES_PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// Knocks are repeated with growing gaps: a knock replaces the one before it, so the gap must outgrow any round trip.
-const GAP_GROWTH: f64 = 1.5;
+const GAP_GROWTH: f64 = 1.2;
 
 /// An attempt ends here: what has not worked by now needs a fresh endpoint from the registry.
 const GIVE_UP: Duration = Duration::from_millis(4_000);

@@ -17,7 +17,7 @@ pub enum Dropped {
     UnknownPeer,
     /// A MAC or a tag is wrong.
     Forged,
-    /// It was received before, is older than what was, or comes too soon after it.
+    /// It was received before (copies of handshake messages are), is older than what was, or comes too soon after it.
     Replayed,
     /// Its session is too old.
     Expired,

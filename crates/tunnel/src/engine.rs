@@ -271,8 +271,8 @@ impl Engine {
         let message = datagram.try_into().map_err(|_| Dropped::NotWireGuard)?;
         let id = self.core.owner(receiver).ok_or(Dropped::UnknownIndex)?;
         let peer = self.peers.get_mut(id).and_then(Option::as_deref_mut).ok_or(Dropped::UnknownIndex)?;
-        let accepted = peer.accept_response(&mut self.core, now, from, receiver, message, out);
-        if accepted { Ok(id) } else { Err(Dropped::Forged) }
+        peer.accept_response(&mut self.core, now, from, receiver, message, out)?;
+        Ok(id)
     }
 
     fn set_private_key(&mut self, key: PrivateKey) {

@@ -14,6 +14,7 @@
 //! `agent`).
 
 mod allowed;
+mod copies;
 mod counters;
 mod engine;
 mod load;

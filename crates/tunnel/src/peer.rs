@@ -1,11 +1,12 @@
 //! One peer: its handshakes, sessions, queue and timers. The rules are those of Linux (drivers/net/wireguard: send.c,
-//! receive.c, noise.c, timers.c), with two liberties that do not show on the wire:
+//! receive.c, noise.c, timers.c), with liberties that every implementation bears:
 //!
 //! - Several initiations may be outstanding, and a response to any of them is taken. Linux keeps one, and forgets it when the
 //!   other side's initiation crosses it, which costs both sides a timeout of 5 s; a puncher that sends an initiation every
 //!   100 ms over a path of 300 ms would never hear the end of one.
 //! - Several sessions may await their first packet, or receive what was sent before a later one took over, for the same
 //!   reason.
+//! - While there is no session, [copies](crate::copies) follow a handshake message.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -16,6 +17,8 @@ use pinhole_wg::{Key, PresharedKey};
 use pinhole_wire::offload::Split;
 use pinhole_wire::wireguard::{COOKIE_REPLY_LEN, INITIATION_LEN, RESPONSE_LEN};
 
+use crate::copies::Copies;
+use crate::counters::Dropped;
 use crate::noise::cookie::{self, COOKIE_LIFETIME, Mac};
 use crate::noise::crypto::TAG_LEN;
 use crate::noise::handshake::{self, Authentic, Initiated, Remote, Timestamp};
@@ -88,6 +91,7 @@ pub(crate) struct Peer {
     previous: VecDeque<Session>,
     unconfirmed: VecDeque<Session>,
     staged: VecDeque<Vec<u8>>,
+    copies: Option<Copies>,
     timers: Timers,
 }
 
@@ -116,6 +120,7 @@ impl Peer {
             previous: VecDeque::new(),
             unconfirmed: VecDeque::new(),
             staged: VecDeque::new(),
+            copies: None,
             timers: Timers::default(),
         }
     }
@@ -142,6 +147,7 @@ impl Peer {
         sessions.for_each(|session| core.release(session.local));
         self.outstanding.drain(..).for_each(|outstanding| core.release(outstanding.index));
         self.staged.clear();
+        self.copies = None;
         self.timers.stop_all();
         self.last_initiation = None;
     }
@@ -199,6 +205,7 @@ impl Peer {
                     // Sending re-arms it; without an endpoint nothing is sent and setting one does.
                     self.send_keepalive(core, now, out);
                 }
+                Timer::Copy => self.send_copy(out),
             }
         }
     }
@@ -231,6 +238,9 @@ impl Peer {
         self.outstanding.push_back(Outstanding { index, mac1, state });
         self.last_initiation = Some(now);
         self.transmit_handshake(now, endpoint, &message, out);
+        if reason != Reason::Retry {
+            self.have_copied(now, endpoint, &message);
+        }
         let jitter = core.jitter();
         self.timers.set(Timer::Retransmit, now + REKEY_TIMEOUT + jitter);
     }
@@ -274,9 +284,10 @@ impl Peer {
         self.unconfirmed.push_back(Session::new(&keys, false, now));
         self.timers.session_derived(now);
         self.transmit_handshake(now, to, &message, out);
+        self.have_copied(now, to, &message);
     }
 
-    /// Takes the response to one of our initiations. False if it is none.
+    /// Takes the response to one of our initiations.
     pub(crate) fn accept_response(
         &mut self,
         core: &mut Core,
@@ -285,14 +296,11 @@ impl Peer {
         index: u32,
         message: &[u8; RESPONSE_LEN],
         out: &mut Outbox,
-    ) -> bool {
-        let (Some(at), Some(identity)) = (self.outstanding.iter().position(|o| o.index == index), &core.identity)
-        else {
-            return false;
-        };
-        let Some(keys) = handshake::finish(&self.outstanding[at].state, identity, &self.remote, index, message) else {
-            return false;
-        };
+    ) -> Result<(), Dropped> {
+        let identity = core.identity.as_ref().ok_or(Dropped::NoKey)?;
+        let at = self.outstanding.iter().position(|o| o.index == index).ok_or(Dropped::Replayed)?;
+        let finished = handshake::finish(&self.outstanding[at].state, identity, &self.remote, index, message);
+        let keys = finished.ok_or(Dropped::Forged)?;
         // Later initiations stay: if they were received, the responder may have replaced the session of this one.
         self.outstanding.drain(..=at).filter(|o| o.index != index).for_each(|o| core.release(o.index));
         self.endpoint = Some(from);
@@ -302,7 +310,7 @@ impl Peer {
         self.handshake_complete(core, now);
         // Something must be sent so that the responder may use the session, too.
         self.send_keepalive(core, now, out);
-        true
+        Ok(())
     }
 
     fn begin_initiated(&mut self, core: &mut Core, now: Instant, keys: &Keys) {
@@ -331,6 +339,7 @@ impl Peer {
         let Some(mac1) = initiation.or(response) else { return false };
         let Some(cookie) = cookie::open_reply(&self.remote.cookie_key, &mac1, message) else { return false };
         self.cookie = Some((cookie, now));
+        self.end_copies();
         true
     }
 
@@ -380,6 +389,7 @@ impl Peer {
 
     fn handshake_complete(&mut self, core: &Core, now: Instant) {
         self.timers.stop(Timer::Retransmit);
+        self.end_copies();
         self.attempts = 0;
         self.lastminute_handshake = false;
         self.last_handshake = Some(core.wall(now));
@@ -478,6 +488,30 @@ impl Peer {
         self.tx_bytes += message.len() as u64;
         self.timers.sent();
         self.timers.crossed(now, self.keepalive);
+    }
+
+    /// Copies follow the message that has just left, unless a session carries data meanwhile.
+    fn have_copied(&mut self, now: Instant, to: SocketAddr, message: &[u8]) {
+        if self.current.as_ref().is_none_or(|session| !session.is_fresh(now)) {
+            let copies = Copies::of(message, to, now);
+            copies.next().into_iter().for_each(|at| self.timers.set(Timer::Copy, at));
+            self.copies = Some(copies);
+        }
+    }
+
+    fn send_copy(&mut self, out: &mut Outbox) {
+        let Some(copies) = &mut self.copies else { return };
+        if let Some((to, message)) = copies.take() {
+            out.message(to, message.len(), |room| room.copy_from_slice(message));
+            self.tx_bytes += message.len() as u64;
+        }
+        copies.next().into_iter().for_each(|at| self.timers.set(Timer::Copy, at));
+    }
+
+    /// The message has arrived, or is worth nothing.
+    fn end_copies(&mut self) {
+        self.copies = None;
+        self.timers.stop(Timer::Copy);
     }
 }
 

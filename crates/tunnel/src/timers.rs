@@ -1,5 +1,5 @@
 //! When a peer has to be given attention: the timers of the protocol paper §6, as Linux runs them
-//! (drivers/net/wireguard/timers.c), each an instant or nothing.
+//! (drivers/net/wireguard/timers.c), and one of our own, each an instant or nothing.
 
 use pinhole_sansio::{Duration, Instant};
 
@@ -28,9 +28,12 @@ pub(crate) enum Timer {
     ZeroKeys,
     /// A NAT may forget us.
     Persistent,
+    /// A copy of a handshake message is due.
+    Copy,
 }
 
-const ALL: [Timer; 5] = [Timer::Retransmit, Timer::Keepalive, Timer::NewHandshake, Timer::ZeroKeys, Timer::Persistent];
+const ALL: [Timer; 6] =
+    [Timer::Retransmit, Timer::Keepalive, Timer::NewHandshake, Timer::ZeroKeys, Timer::Persistent, Timer::Copy];
 
 /// A peer's timers.
 #[derive(Debug, Default)]

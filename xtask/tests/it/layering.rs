@@ -68,6 +68,7 @@ const TESTS_MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-traversal", &["pinhole-lab"]),
     ("pinhole-agent", &["pinhole-lab"]),
     ("pinhole-host", &["pinhole-guest"]),
+    ("pinhole-netns", &["pinhole-guest"]),
     ("pinhole", &["pinhole-guest"]),
 ];
 

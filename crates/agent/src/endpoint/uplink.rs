@@ -7,8 +7,9 @@ use pinhole_sansio::{Duration, Instant};
 use pinhole_wg::Peer;
 use pinhole_wg::arbiter::{Advice, Arbiter, Path};
 
-/// The first gap between two handshakes, then half as long again each time up to WireGuard's own REKEY_TIMEOUT.
-const FIRST_GAP: Duration = Duration::from_millis(180);
+/// The first gap between two handshakes, and how it grows: up to WireGuard's own REKEY_TIMEOUT.
+const FIRST_GAP: Duration = Duration::from_millis(150);
+const GAP_GROWTH: f64 = 1.3;
 const LAST_GAP: Duration = Duration::from_secs(5);
 
 /// A session that seems dead is not thrown away before the registry had this long to come back.
@@ -63,7 +64,7 @@ impl Uplink {
             (self.dead_since, self.gap, self.next_knock) = (None, FIRST_GAP, now);
         } else if peer.endpoint.is_some() && self.may_knock(now) && self.next_knock <= now {
             self.next_knock = now + self.gap;
-            self.gap = self.gap.mul_f64(1.5).min(LAST_GAP);
+            self.gap = self.gap.mul_f64(GAP_GROWTH).min(LAST_GAP);
             tasks.push(Task::Handshake);
         }
         tasks

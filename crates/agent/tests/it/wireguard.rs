@@ -45,6 +45,8 @@ struct Side {
     session: Option<u64>,
     /// As responder, until the initiator's first packet.
     offered: Option<u64>,
+    /// The newest initiation that was taken; those not newer are replays.
+    newest: u64,
     outstanding: Option<(u64, Instant)>,
     staged: Vec<Inner>,
 }
@@ -127,7 +129,9 @@ impl WireGuard {
         let Some(side) = self.peers.iter_mut().find(|side| side.peer.public_key == from) else { return (vec![], None) };
         match message {
             Message::Opener => (vec![], None),
+            Message::Initiation(session) if session <= side.newest => (vec![], None),
             Message::Initiation(session) => {
+                side.newest = session;
                 side.heard(source, 148);
                 (side.outstanding, side.offered) = (None, Some(session));
                 side.peer.tx_bytes += 92;
@@ -160,7 +164,7 @@ impl WireGuard {
 
 impl Side {
     fn new(peer: Peer) -> Self {
-        Self { peer, session: None, offered: None, outstanding: None, staged: Vec::new() }
+        Self { peer, session: None, offered: None, newest: 0, outstanding: None, staged: Vec::new() }
     }
 
     fn initiate(&mut self, now: Instant, next_session: &mut u64) -> Vec<Sent> {

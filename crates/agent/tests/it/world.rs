@@ -21,6 +21,8 @@ const LINK: Duration = Duration::from_millis(20);
 const FAR: u8 = 8;
 /// The user's packets leave this often.
 const USER_EVERY: Duration = Duration::from_millis(5);
+/// When copies of handshake messages leave, after the message (`tunnel`, copies.rs).
+const COPIES_AFTER: [Duration; 2] = [Duration::from_millis(15), Duration::from_millis(45)];
 const WIREGUARD_PORT: u16 = 51_820;
 
 pub const REGISTRY: usize = 0;
@@ -32,6 +34,8 @@ pub struct Settings {
     pub seed: u64,
     pub loss: f64,
     pub accepts_input: bool,
+    /// The devices send copies of handshake messages, as the embedded one does.
+    pub copies: bool,
     /// A server other than our registry.
     pub wgsd: Option<Dialect>,
     /// The homes do not know each other's keys, and add peers that the zone announces.
@@ -69,6 +73,12 @@ enum Happening {
     Arrival {
         from: usize,
         source: SocketAddr,
+        to: SocketAddr,
+        message: Message,
+    },
+    /// A copy of a handshake message leaves a host.
+    Copy {
+        from: usize,
         to: SocketAddr,
         message: Message,
     },
@@ -177,6 +187,7 @@ impl World {
         match happening {
             Happening::StartAgent(home) => self.start_agent(home),
             Happening::Arrival { from, source, to, message } => self.arrive(from, source, to, message),
+            Happening::Copy { from, to, message } => self.send_one(from, to, message, 64),
             Happening::User(number) => {
                 let sent = self.hosts[ALICE].wireguard.send(self.now, key(BOB), Inner::User(number));
                 self.transmit(ALICE, sent);
@@ -330,6 +341,11 @@ impl World {
 
     fn transmit(&mut self, host: usize, sent: Vec<Sent>) {
         for (to, message) in sent {
+            if self.settings.copies && matches!(message, Message::Initiation(_) | Message::Response(_)) {
+                for after in COPIES_AFTER {
+                    self.at(self.now + after, Happening::Copy { from: host, to, message: message.clone() });
+                }
+            }
             self.send_one(host, to, message, 64);
         }
     }

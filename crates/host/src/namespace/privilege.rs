@@ -31,6 +31,7 @@ pub struct Denied {
 /// [`Denied`] when neither way is open.
 pub fn acquire() -> Result<Privilege, Denied> {
     check_tun()?;
+    check_limit(setting(NET_NAMESPACES))?;
     if can_make_namespaces() {
         return Ok(Privilege::Own);
     }
@@ -52,6 +53,18 @@ fn check_tun() -> Result<(), Denied> {
     };
     let causes = causes.into_iter().map(str::to_owned).collect();
     Err(Denied { refused: format!("open /dev/net/tun: {error}"), causes })
+}
+
+/// How many network namespaces a user may have.
+const NET_NAMESPACES: &str = "user/max_net_namespaces";
+const RAISE_THE_LIMIT: &str = "user.max_net_namespaces is 0: `sudo sysctl user.max_net_namespaces=15000`";
+
+/// The limit binds root, too.
+fn check_limit(namespaces: Option<i64>) -> Result<(), Denied> {
+    match namespaces {
+        Some(0) => Err(Denied { refused: "none are allowed".to_owned(), causes: vec![RAISE_THE_LIMIT.to_owned()] }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether this process has CAP_NET_ADMIN and CAP_SYS_ADMIN.
@@ -109,7 +122,7 @@ impl Circumstances {
             unprivileged_clone: setting("kernel/unprivileged_userns_clone"),
             apparmor_restricts: setting("kernel/apparmor_restrict_unprivileged_userns"),
             max_user_namespaces: setting("user/max_user_namespaces"),
-            max_net_namespaces: setting("user/max_net_namespaces"),
+            max_net_namespaces: setting(NET_NAMESPACES),
             kernel_has_them: std::path::Path::new("/proc/self/ns/user").exists(),
             has_threads: status("Threads").is_some_and(|threads| threads != "1"),
             has_seccomp_filter: status("Seccomp").is_some_and(|mode| mode != "0"),
@@ -133,10 +146,7 @@ impl Circumstances {
                 self.max_user_namespaces == Some(0),
                 "user.max_user_namespaces is 0: `sudo sysctl user.max_user_namespaces=15000`",
             ),
-            (
-                self.max_net_namespaces == Some(0),
-                "user.max_net_namespaces is 0: `sudo sysctl user.max_net_namespaces=15000`",
-            ),
+            (self.max_net_namespaces == Some(0), RAISE_THE_LIMIT),
             (!self.kernel_has_them, "the kernel is built without user namespaces (CONFIG_USER_NS)"),
             (
                 self.has_threads && self.errno == Some(libc::EINVAL),

@@ -64,8 +64,8 @@ impl<A: Family> Conntrack<A> {
             return Err(Unconfirmed::Clash);
         }
         let ([original, reply], zone) = (flow.tuples(), flow.zone);
-        let other = self.table.find(now, &original, zone.in_direction(Direction::Original));
-        let other = other.or_else(|| self.table.find(now, &reply, zone.in_direction(Direction::Reply)));
+        let other = self.table.find_in(now, &original, zone, Direction::Original);
+        let other = other.or_else(|| self.table.find_in(now, &reply, zone, Direction::Reply));
         if let Some((other, _)) = other {
             return self.clash(now, at, other, info, watch);
         }
@@ -100,7 +100,7 @@ impl<A: Family> Conntrack<A> {
             let info = if same { info } else { CtInfo::EstablishedReply };
             return Ok(Seen::Flow { at: other, info });
         }
-        let free = self.table.find(now, &reply, zone.in_direction(Direction::Reply)).is_none();
+        let free = self.table.find_in(now, &reply, zone, Direction::Reply).is_none();
         if allowed && free {
             let flow = self.table.flow_mut(at);
             flow.status |= Status::NAT_CLASH | Status::FIXED_TIMEOUT;
@@ -172,17 +172,15 @@ impl<A: Family> Conntrack<A> {
             settings: &self.helpers,
         };
         let dice = &mut self.dice;
-        let mut draw = |range: core::ops::Range<u16>| {
-            let size = u64::from(range.end.saturating_sub(range.start)).max(1);
-            range.start + dice.below(size) as u16
-        };
+        let mut draw = |range: core::ops::Range<u16>| dice.expected(range);
         let outcome = helper::inspect(&call, &mut state, &mut self.expectations, &mut draw, watch);
         self.table.make_extra(at).helper = Some(state);
-        if outcome.verdict == Verdict::Drop {
-            return Err(Unconfirmed::Helper);
-        }
+        self.gathered = outcome.gathers || !outcome.edits.is_empty();
         if let Some(timeout) = outcome.timeout {
             self.table.flow_mut(at).expires = now + timeout;
+        }
+        if outcome.verdict == Verdict::Drop {
+            return Err(Unconfirmed::Helper);
         }
         for tuple in outcome.ends.iter().flatten() {
             if let Some((end, _)) = self.table.find(now, tuple, zone) {

@@ -95,14 +95,10 @@ impl<A: Family> Conntrack<A> {
         };
         let zone = zone_of(ask);
         for _ in 0..MOST_RESTARTS {
-            let (zone_id, answers) = (zone.in_direction(Direction::Original), zone.in_direction(Direction::Reply));
-            let mut known = match hash {
-                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, zone_id),
-                None => self.table.find(ask.now, &tuple, zone_id),
+            let known = match hash.filter(|_| zone == Zone::default()) {
+                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, 0),
+                None => self.find(ask.now, &tuple, zone),
             };
-            if known.is_none() && answers != zone_id {
-                known = self.table.find(ask.now, &tuple, answers);
-            }
             let (at, direction) = match known {
                 Some((at, direction)) => {
                     watch.note(Topic::Table, || self.found(ask.now, &tuple, at, direction));
@@ -148,6 +144,13 @@ impl<A: Family> Conntrack<A> {
         Ok(self.invalid())
     }
 
+    /// The flow of a tuple in the zone of its packet, of which either direction may be in another one.
+    #[inline]
+    fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
+        let found = self.table.find_in(now, tuple, zone, Direction::Original);
+        found.or_else(|| zone.only.and_then(|_| self.table.find_in(now, tuple, zone, Direction::Reply)))
+    }
+
     /// Which flow a tuple belongs to, in words.
     #[cold]
     fn found(&self, now: Instant, tuple: &Tuple<A>, at: u32, direction: Direction) -> String {
@@ -167,6 +170,9 @@ impl<A: Family> Conntrack<A> {
     #[inline]
     fn tuple(&self, packet: &[u8], headers: &Headers<A>) -> Option<Tuple<A>> {
         let mut tuple = headers.tuple(packet)?;
+        if tuple.has_ports() && !self.settings.personality.has_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
+        }
         if tuple.protocol == GRE {
             tuple.src_id = self.expectations.keymap().source_key(tuple.src, tuple.dst, tuple.dst_id);
         }
@@ -304,11 +310,14 @@ impl<A: Family> Conntrack<A> {
         extra.master_helper = master_helper;
         extra.timeouts = timeouts.or(extra.timeouts.take());
         let translation = self.expectations.translation(expected, &child, &tuples);
-        if let Some(range) = translation.source {
-            self.decide(now, at, &range, Manip::Source, watch);
+        let mut order = [(translation.source, Manip::Source), (translation.destination, Manip::Destination)];
+        if translation.destination_first {
+            order.reverse();
         }
-        if let Some(range) = translation.destination {
-            self.decide(now, at, &range, Manip::Destination, watch);
+        for (range, manip) in order {
+            if let Some(range) = range {
+                self.decide(now, at, &range, manip, watch);
+            }
         }
     }
 
@@ -400,8 +409,8 @@ impl<A: Family> Conntrack<A> {
             watch.note(Topic::Track, || "INVALID: what the ICMP error quotes cannot be read");
             return self.invalid_error();
         };
-        let zone = zone_of(ask).in_direction(Direction::Original);
-        let Some((at, direction)) = tuple.inverse().and_then(|back| self.table.find(ask.now, &back, zone)) else {
+        let zone = zone_of(ask);
+        let Some((at, direction)) = tuple.inverse().and_then(|back| self.find(ask.now, &back, zone)) else {
             watch.note(Topic::Track, || format!("INVALID: the ICMP error quotes {tuple}, and there is no such flow"));
             return self.invalid_error();
         };

@@ -52,6 +52,8 @@ pub struct Conntrack<A: Address> {
     events: VecDeque<Event<A>>,
     /// What the packet under way has done to its flow.
     happened: Happened,
+    /// Whether a helper has had the packet under way gathered into one piece.
+    gathered: bool,
 }
 
 /// What conntrack says of a packet.
@@ -89,6 +91,7 @@ impl<A: Address> Conntrack<A> {
             listening: false,
             events: VecDeque::new(),
             happened: Happened::default(),
+            gathered: false,
         }
     }
 
@@ -159,6 +162,12 @@ impl<A: Address> Conntrack<A> {
         self.bury(now);
     }
 
+    /// Whether a helper has had the packet under way gathered into one piece, so that it does not leave in those in which it
+    /// came (`skb_linearize`).
+    pub(crate) fn take_gathered(&mut self) -> bool {
+        core::mem::take(&mut self.gathered)
+    }
+
     /// Another packet goes before the one under way: what that has done is kept for [`resume`](Self::resume).
     pub(crate) fn set_aside(&mut self) -> Happened {
         core::mem::take(&mut self.happened)
@@ -189,3 +198,6 @@ impl<A: Address> Conntrack<A> {
         self.events.push_back(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

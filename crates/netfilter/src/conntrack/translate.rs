@@ -86,11 +86,11 @@ impl<A: Family> Conntrack<A> {
         watch: &mut W,
     ) -> Result<(), Untranslated> {
         let Seen::Flow { at, info } = seen else { return Ok(()) };
-        let flow = self.table.flow(at);
+        let (flow, personality) = (self.table.flow(at), &self.settings.personality);
         let direction = info.direction();
         if matches!(info, CtInfo::Related | CtInfo::RelatedReply) && is_icmp(headers) {
             let before = (headers.src, headers.dst);
-            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)
+            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip, personality)
                 .map_err(Untranslated::IcmpError)?;
             if before != (headers.src, headers.dst) {
                 watch.note(Topic::Nat, || {
@@ -105,7 +105,7 @@ impl<A: Family> Conntrack<A> {
         if nat::is_translated(flow.status, direction, manip)
             && let Some(target) = flow.tuple(!direction).inverse()
         {
-            nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
+            nat::rewrite(packet, headers, &target, manip, personality).map_err(|_| Untranslated::TooShort)?;
             // What comes in with this direction's tuple leaves as the inverse of the other one's.
             let from = flow.tuple(direction);
             watch.note(Topic::Nat, || match manip {

@@ -34,14 +34,14 @@ pub(crate) fn unique<A: Address, W: Watch>(
     let own = table.flow(at).clone();
     let is_random = matches!(range.which, Which::Random | Which::FullyRandom);
     if manip == Manip::Source && !is_random {
-        if in_range(current, range) {
+        if in_range(current, range, search.personality) {
             if !is_taken_for_good(table, search, &own, current) {
                 search.say(|| format!("{current} is allowed as it is, and no other flow has it: it stays"));
                 return *current;
             }
             let now = search.now;
             search.say(|| format!("{current} is allowed as it is, but taken{}", by_whom(table, now, &own, current)));
-        } else if let Some(same) = of_same_source(table, &own, current, range) {
+        } else if let Some(same) = of_same_source(table, &own, current, range, search.personality) {
             let (now, [from, to]) = (search.now, [current, &same]);
             if !is_taken(table, now, &own, &same) {
                 search
@@ -58,7 +58,7 @@ pub(crate) fn unique<A: Address, W: Watch>(
         }
     }
     let mut tuple = *current;
-    choose_address(&mut tuple, range, manip, own.zone.id);
+    choose_address(&mut tuple, range, manip, own.zone.id, search.dice);
     if !is_random {
         match range.ports {
             Some((min, max)) if !matches!(range.which, Which::Shifted { .. }) => {
@@ -119,7 +119,12 @@ struct Candidates {
     size: u32,
 }
 
-fn candidates<A: Address>(tuple: &Tuple<A>, range: &Range<A>, manip: Manip, is_child: bool) -> Option<Candidates> {
+fn candidates<A: Address, W: Watch>(
+    tuple: &Tuple<A>,
+    range: &Range<A>,
+    manip: Manip,
+    search: &Search<'_, W>,
+) -> Option<Candidates> {
     let between = |(a, b): (u16, u16)| {
         let (min, max) = (a.min(b), a.max(b));
         Candidates { min, size: u32::from(max - min) + 1 }
@@ -130,9 +135,9 @@ fn candidates<A: Address>(tuple: &Tuple<A>, range: &Range<A>, manip: Manip, is_c
     }
     if tuple.protocol == GRE {
         // Without a master this is not PPTP's, and its keys are not ours to change.
-        return is_child.then(|| named.unwrap_or(Candidates { min: 1, size: 65_535 }));
+        return search.is_child.then(|| named.unwrap_or(Candidates { min: 1, size: 65_535 }));
     }
-    if !tuple.has_ports() {
+    if !search.personality.has_ports(tuple.protocol) {
         return None;
     }
     if named.is_some() {
@@ -155,7 +160,7 @@ fn search_port<A: Address, W: Watch>(
     range: &Range<A>,
     manip: Manip,
 ) {
-    let Some(Candidates { min, size }) = candidates(tuple, range, manip, search.is_child) else {
+    let Some(Candidates { min, size }) = candidates(tuple, range, manip, search) else {
         search.say(|| format!("there is no port to choose: it is {tuple}"));
         return;
     };
@@ -163,8 +168,8 @@ fn search_port<A: Address, W: Watch>(
     let starts_at_random = is_random || manip == Manip::Source && range.which == Which::Same;
     let mut offset = match range.which {
         Which::Shifted { base } => port(tuple, manip).wrapping_sub(base),
-        Which::Random | Which::FullyRandom => search.dice.start(min, size),
-        Which::Same if is_random || manip == Manip::Source => search.dice.start(min, size),
+        Which::Random | Which::FullyRandom => search.dice.start(manip, min, size),
+        Which::Same if is_random || manip == Manip::Source => search.dice.start(manip, min, size),
         Which::Same => 0,
     };
     let longest = match search.personality.port_search {
@@ -192,7 +197,7 @@ fn search_port<A: Address, W: Watch>(
             return;
         }
         tries /= 2;
-        offset = search.dice.start(min, size);
+        offset = search.dice.start(manip, min, size);
     }
 }
 
@@ -219,9 +224,9 @@ fn port_mut<A: Address>(tuple: &mut Tuple<A>, manip: Manip) -> &mut u16 {
 }
 
 /// Whether a source is one that the range allows (`nf_in_range`).
-fn in_range<A: Address>(tuple: &Tuple<A>, range: &Range<A>) -> bool {
+fn in_range<A: Address>(tuple: &Tuple<A>, range: &Range<A>, personality: &Personality) -> bool {
     let address = range.addresses.is_none_or(|(min, max)| (min..=max).contains(&tuple.src));
-    let has_port = tuple.has_ports() || tuple.is_icmp() || tuple.protocol == GRE;
+    let has_port = personality.has_ports(tuple.protocol) || tuple.is_icmp() || tuple.protocol == GRE;
     let port = range.ports.is_none_or(|(a, b)| !has_port || (a.min(b)..=a.max(b)).contains(&tuple.src_id));
     address && port
 }
@@ -232,17 +237,18 @@ fn of_same_source<A: Address>(
     own: &Flow<A>,
     current: &Tuple<A>,
     range: &Range<A>,
+    personality: &Personality,
 ) -> Option<Tuple<A>> {
     table.same_source(own).find_map(|flow| {
         let seen = flow.tuple(Direction::Reply).inverse()?;
         let same = Tuple { src: seen.src, src_id: seen.src_id, ..*current };
-        in_range(&same, range).then_some(same)
+        in_range(&same, range, personality).then_some(same)
     })
 }
 
 /// The address of a range for a flow: always the same for the same source and, unless the range is persistent, the same
 /// destination (`find_best_ips_proto`).
-fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16) {
+fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16, dice: &Dice) {
     let Some((min, max)) = range.addresses else { return };
     let (src, dst) = (tuple.src.to_number(), tuple.dst.to_number());
     let address = match manip {
@@ -257,6 +263,10 @@ fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Man
     }
     if low == high {
         *address = min;
+        return;
+    }
+    if let Some(told) = dice.address(manip, (min, max)) {
+        *address = told;
         return;
     }
     let other = if range.persistent { 0 } else { dst ^ u128::from(zone) };
@@ -282,7 +292,7 @@ fn is_taken<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple
 /// flow, about to clash, which confirm sorts out.
 fn taker<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> Option<(u32, Direction)> {
     let answer = tuple.inverse()?;
-    let (at, direction) = table.find(now, &answer, own.zone.in_direction(Direction::Reply))?;
+    let (at, direction) = table.find_in(now, &answer, own.zone, Direction::Reply)?;
     let same = table.flow(at).tuple(Direction::Original) == own.tuple(Direction::Original);
     (!same).then_some((at, direction))
 }

@@ -296,6 +296,7 @@ impl Router {
             return;
         }
         self.swept = now;
+        self.balance();
         self.v4.sweep(now);
         self.v6.sweep(now);
     }

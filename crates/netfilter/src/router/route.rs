@@ -90,12 +90,26 @@ impl<A: Family> Routes<A> {
         if self.local.contains(&to) {
             return Way::Local;
         }
-        if !to.is_unicast() || self.broadcast.contains(&to) {
+        if to.is_many() || self.broadcast.contains(&to) {
             return Way::Many;
         }
         let number = to.to_number();
         let route = self.routes.iter().find(|route| number & route.mask == route.network.to_number());
         route.map_or(Way::None, |route| Way::Out(route.to))
+    }
+
+    /// The way of what came in by `input`: what only a link knows is on that link (`rt6_need_strict`).
+    #[inline]
+    pub(super) fn way_from(&self, input: InterfaceId, to: A) -> Way {
+        match self.way(to) {
+            Way::Out(_) if to.is_of_link() => {
+                let number = to.to_number();
+                let leads_there =
+                    |route: &Route<A>| route.to == input && number & route.mask == route.network.to_number();
+                if self.routes.iter().any(leads_there) { Way::Out(input) } else { Way::None }
+            }
+            way @ (Way::Local | Way::Many | Way::Out(_) | Way::None) => way,
+        }
     }
 
     /// The network of the route that leads to an address, for whoever wants to know.

@@ -4,6 +4,7 @@ use pinhole_wire::text::Line;
 
 use super::*;
 use crate::Status;
+use crate::conntrack::Seen;
 use crate::rules::{Policy, Rule, TableName};
 use crate::settings::Settings;
 
@@ -59,6 +60,40 @@ impl Home {
         let table = &self.router.v4().table;
         table.iter().map(|(_, flow)| (flow.tuple(crate::Direction::Reply).dst_id, flow.status)).collect()
     }
+}
+
+#[test]
+fn what_nobody_may_send_or_get_is_tracked_and_dropped() {
+    let mut home = Home::masquerading();
+    let lan = home.lan;
+    for line in [
+        "127.0.0.1:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.1:5 > 127.0.0.1:53 udp 8",
+        "224.1.2.3:5 > 198.51.100.7:53 udp 8",
+        "0.0.0.0:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.254:5 > 198.51.100.7:53 udp 8",
+        "10.0.0.1:5353 > 224.0.0.251:5353 udp 8",
+        "10.0.0.1:5 > 0.0.0.0:53 udp 8",
+    ] {
+        assert_eq!(home.pass(lan, line), Err(Reason::NotUnicast), "{line}");
+        assert!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), "{line} is seen by conntrack");
+    }
+    let local = |line: &str| Ok(format!("local {line}"));
+    for line in ["0.0.0.0:68 > 255.255.255.255:67 udp 8", "10.0.0.1:5 > 224.0.0.1:53 udp 8"] {
+        assert_eq!(home.pass(lan, line), local(line));
+    }
+}
+
+#[test]
+fn a_protocol_without_a_tracker_has_no_ports_and_is_translated_by_its_addresses_alone() {
+    let mut home = Home::masquerading();
+    let (lan, wan) = (home.lan, home.wan);
+    let body = r#""\x99\xfc\x13\x89\x08\x00\xaa\xf3""#;
+    let request = home.pass(lan, &format!("10.0.0.1 > 198.51.100.7 proto 33 {body}"));
+    assert_eq!(request, Ok(format!("203.0.113.1 > 198.51.100.7 proto 33 {body} ttl 63")));
+    // Whatever its ports are, it is an answer.
+    let answer = home.pass(wan, &format!("198.51.100.7 > 203.0.113.1 proto 33 {body}"));
+    assert_eq!(answer, Ok(format!("198.51.100.7 > 10.0.0.1 proto 33 {body} ttl 63")));
 }
 
 #[test]
@@ -129,6 +164,40 @@ fn a_flow_goes_where_its_packets_say_when_nothing_is_translated_any_more() {
     home.router.set_rules_v4(Ruleset::new());
     let back = home.back("192.0.2.1:53 > 203.0.113.1:5000 udp 8");
     assert_eq!(back, Ok("local 192.0.2.1:53 > 203.0.113.1:5000 udp 8".into()));
+}
+
+#[test]
+fn what_a_packet_has_announced_that_was_dropped_is_not_expected() {
+    let rules = "*raw\n-A PREROUTING -p udp -m udp --dport 5060 -j CT --helper sip\nCOMMIT\n\
+        *nat\n-A POSTROUTING -o wan -p udp -j MASQUERADE --to-ports 5000\nCOMMIT\n";
+    let mut home = Home::with(Ruleset::parse(rules).expect("rules"));
+    // A rule of one port gives it to the second host too, whose flow clashes when its helper has read the packet.
+    let mut invite = |host: &str, port: u16| {
+        let body = format!("v=0\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
+        let head =
+            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 6);
+        home.out(&format!("{host}:5060 > 192.0.2.1:5060 udp \"{head}\\r\\n\\r\\n{body}\""))
+    };
+    let (first, second) = (invite("10.0.0.1", 40_000), invite("10.0.0.2", 42_000));
+    assert!(first.is_ok() && second == Err(Reason::Clash), "{first:?} {second:?}");
+    let Conntrack { table, expectations, .. } = home.router.v4();
+    assert!(!expectations.is_empty(), "the first one's streams are expected");
+    assert!(expectations.iter().all(|(_, expected)| table.place(expected.master.into()).is_some()));
+}
+
+#[test]
+fn what_goes_early_goes_by_how_many_flows_of_both_families_there_are_now() {
+    let mut home = Home::masquerading();
+    home.router.set("nf_conntrack_max", "10").expect("a setting");
+    for port in 1..10 {
+        home.out(&format!("10.0.0.1:{port} > 192.0.2.1:53 udp 8")).expect("there is room");
+    }
+    let lan6 = home.router.add_interface(Interface::new("lan6", [net("fd00::fe/64")]));
+    home.pass(lan6, "[fd00::1]:1 > [fd00::fe]:9 udp 8").expect("there is room");
+    home.router.v4().delete_all(home.now, |_| true);
+    home.wait(2);
+    home.router.handle_timeout(home.now);
+    assert_eq!(home.router.v6().table.len(), 1, "nine of ten places are free");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What differs between kernels, as values: a version is a constant, and code asks for the difference, not for the version.
 
+use crate::tuple;
+
 /// The behaviour of one kernel version, where versions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -91,11 +93,11 @@ impl Personality {
         ..Self::V2_6
     };
 
-    /// Linux 6.12.
-    pub const V6_12: Self = Self { name: "6.12", ..Self::V6_1 };
+    /// Linux 6.12 as its stable series has become: 6.12.117 treats inexact resets as 7.3 does.
+    pub const V6_12: Self = Self { name: "6.12", inexact_rst: InexactRst::CappedToUnacknowledged, ..Self::V6_1 };
 
-    /// Linux 6.18, what our tests run on.
-    pub const V6_18: Self = Self { name: "6.18", dccp: false, ..Self::V6_12 };
+    /// Linux 6.18, what our tests run on (6.18.44).
+    pub const V6_18: Self = Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ..Self::V6_12 };
 
     /// Linux 7.3.
     pub const V7_3: Self = Self {
@@ -110,10 +112,34 @@ impl Personality {
     /// All of them, oldest first.
     pub const ALL: [Self; 5] = [Self::V2_6, Self::V6_1, Self::V6_12, Self::V6_18, Self::V7_3];
 
+    /// The newest personality that is not newer than a kernel's release, as `uname -r` gives it: `6.12.117+deb13-amd64`.
+    pub fn of_release(release: &str) -> Option<Self> {
+        let version = version_of(release)?;
+        Self::ALL.into_iter().rev().find(|personality| version_of(personality.name) <= Some(version))
+    }
+
+    /// Whether flows of an IP protocol have ports: a tracker that the kernel has not does not read them, nor does NAT
+    /// (`nf_ct_get_tuple`, `l4proto_manip_pkt`).
+    #[inline]
+    pub const fn has_ports(&self, protocol: u8) -> bool {
+        match protocol {
+            6 | 17 | tuple::SCTP => true,
+            tuple::UDP_LITE => self.udp_lite,
+            tuple::DCCP => self.dccp,
+            _ => false,
+        }
+    }
+
     /// The personality that people call `name`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|personality| personality.name == name)
     }
+}
+
+/// The first two numbers of a release.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl Default for Personality {

@@ -77,6 +77,20 @@ impl<A: Address> Table<A> {
         self.find_hashed(now, self.hash(tuple, zone), tuple, zone)
     }
 
+    /// [`find`](Self::find), where a direction of a zone may be in another one: the tuple is looked for among those of
+    /// `by`, and what is found belongs to the zone as its own direction does (`nf_ct_key_equal`).
+    #[inline]
+    pub(crate) fn find_in(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple<A>,
+        zone: Zone,
+        by: Direction,
+    ) -> Option<(u32, Direction)> {
+        let id = zone.in_direction(by);
+        self.find(now, tuple, id).filter(|(_, direction)| zone.in_direction(*direction) == id)
+    }
+
     /// [`find`](Self::find), when the hash is known.
     #[inline]
     pub(crate) fn find_hashed(
@@ -133,9 +147,10 @@ impl<A: Address> Table<A> {
         at
     }
 
-    /// Makes a flow findable, in one direction only or in both.
+    /// Makes a flow findable, in one direction only or in both. Where both are the same, it is the reply direction that is
+    /// found.
     pub fn insert(&mut self, at: u32, only: Option<Direction>) {
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in [Direction::Reply, Direction::Original] {
             if only.is_none_or(|only| only == direction) {
                 let hash = self.hash_of(Place { at, direction });
                 let (flows, secret) = (&self.flows, &self.secret);

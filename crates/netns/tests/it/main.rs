@@ -7,4 +7,5 @@ mod engine_homes;
 mod judges;
 mod lifetime;
 mod oracle;
+mod other_kernels;
 mod support;

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod gateway;
 pub mod man;
 pub mod registry;
+mod stop;
 pub mod up;
 pub mod wg;
 

@@ -32,10 +32,13 @@ fn the_initiator_opens_then_knocks_at_once_and_again_with_growing_gaps() {
             (12, open),
             (50, open),
             (200, Action::Knock),
-            (500, Action::Knock),
-            (950, Action::Knock),
-            (1_625, Action::Knock),
-            (2_637, Action::Knock),
+            (440, Action::Knock),
+            (728, Action::Knock),
+            (1_073, Action::Knock),
+            (1_488, Action::Knock),
+            (1_985, Action::Knock),
+            (2_583, Action::Knock),
+            (3_299, Action::Knock),
             (4_000, Action::GiveUp),
         ]
     );

@@ -1,6 +1,6 @@
 //! Each obstacle is named with its remedy, and nothing that is no obstacle.
 
-use super::{Circumstances, Denied};
+use super::{Circumstances, Denied, check_limit};
 
 #[test]
 fn each_obstacle_is_named_with_what_to_change() {
@@ -31,6 +31,13 @@ fn each_obstacle_is_named_with_what_to_change() {
         assert!(causes[0].contains(remedy), "{remedy}: {causes:?}");
         assert_eq!(causes[expected - 1], "or run it as root");
     }
+}
+
+#[test]
+fn root_is_told_of_the_limit_that_binds_it_too() {
+    assert!(check_limit(Some(1)).is_ok() && check_limit(None).is_ok());
+    let denied = check_limit(Some(0)).expect_err("none are allowed").to_string();
+    assert!(denied.contains("sysctl user.max_net_namespaces=") && !denied.contains("root"), "{denied}");
 }
 
 #[test]

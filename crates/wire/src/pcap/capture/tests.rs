@@ -3,7 +3,7 @@
 use super::*;
 
 fn packet() -> Vec<u8> {
-    pinhole_wire::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
+    crate::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
 }
 
 /// A classic capture of raw IP: header, then seconds, fraction, frame and original length.
@@ -36,9 +36,9 @@ fn blocks(frames: &[(u64, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<(Duration, Vec<u8>)>> {
+fn read(bytes: &[u8]) -> io::Result<Vec<(Duration, Vec<u8>)>> {
     let mut capture = Capture::new(bytes, Some(bytes.len() as u64))?;
-    core::iter::from_fn(|| capture.next().transpose()).collect()
+    core::iter::from_fn(|| capture.next_packet().transpose()).collect()
 }
 
 #[test]
@@ -65,16 +65,16 @@ fn a_pcapng_capture_is_read_with_its_interfaces_unit_of_time() {
     let bytes = blocks(&[(second, &frame), (second + 1, &arp), (second + 250, &frame)]);
     assert_eq!(read(&bytes).expect("a capture"), [(Duration::ZERO, packet()), (Duration::from_nanos(250), packet())]);
     let mut capture = Capture::new(&bytes[..], None).expect("a capture");
-    while capture.next().expect("whole").is_some() {}
+    while capture.next_packet().expect("whole").is_some() {}
     assert_eq!((capture.skipped(), capture.is_cut(), capture.progress()), (1, false, None));
 }
 
 #[test]
 fn what_the_capture_left_out_of_a_packet_is_zeros() {
-    let whole = pinhole_wire::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 100").expect("a packet");
+    let whole = crate::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 100").expect("a packet");
     let bytes = classic(NANOS.to_le_bytes(), false, 101, &[(0, 0, &whole[..60], whole.len())]);
     let mut capture = Capture::new(&bytes[..], Some(bytes.len() as u64)).expect("a capture");
-    assert_eq!(capture.next().expect("a packet"), Some((Duration::ZERO, whole)));
+    assert_eq!(capture.next_packet().expect("a packet"), Some((Duration::ZERO, whole)));
     assert!(capture.is_cut());
     assert_eq!(capture.progress(), Some(1.0));
 }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn packet() -> Vec<u8> {
-        pinhole_wire::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
+        crate::text::read("10.0.0.1:1 > 10.0.0.2:2 udp 3").expect("a packet")
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! Captures, read as a stream: classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), of any link that
-//! [`link`](super::link) knows.
+//! [`Link`] knows.
 
+use core::time::Duration;
 use std::io::{self, Read};
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
 
 use super::link::{KNOWN, Link};
+use super::{MICROS, NANOS};
 
-const MICROS: u32 = 0xa1b2_c3d4;
-const NANOS: u32 = 0xa1b2_3c4d;
 /// pcapng's section header, the same in either byte order.
 const SECTION: u32 = 0x0a0d_0d0a;
 /// How pcapng says its byte order.
@@ -24,8 +21,9 @@ const LONGEST: u32 = 1 << 20;
 /// More interfaces in one file are a mistake.
 const MOST_INTERFACES: usize = 4_096;
 
-/// A capture.
-pub(super) struct Capture<R> {
+/// A capture: its IP packets, one after another, whatever they were sent over.
+#[derive(Debug)]
+pub struct Capture<R> {
     bytes: Counted<R>,
     length: Option<u64>,
     format: Format,
@@ -37,14 +35,14 @@ pub(super) struct Capture<R> {
     cut: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Classic,
     Blocks,
 }
 
 /// Where packets were captured; a classic capture has one.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Interface {
     link: Option<Link>,
     number: u32,
@@ -61,11 +59,11 @@ struct Frame {
 }
 
 impl<R: Read> Capture<R> {
-    /// Reads what a capture begins with.
+    /// Reads what a capture begins with. `length` is how many bytes it has, if that is known, for [`progress`](Self::progress).
     ///
     /// # Errors
     /// If it is none, or of a link that is not known.
-    pub(super) fn new(reader: R, length: Option<u64>) -> Result<Self> {
+    pub fn new(reader: R, length: Option<u64>) -> io::Result<Self> {
         let mut capture = Self {
             bytes: Counted { reader, count: 0 },
             length,
@@ -77,7 +75,9 @@ impl<R: Read> Capture<R> {
             skipped: 0,
             cut: false,
         };
-        let Some(magic) = capture.bytes.array()? else { bail!("it is empty: expected a capture, pcap or pcapng") };
+        let Some(magic) = capture.bytes.array()? else {
+            return Err(damaged("it is empty: expected a capture, pcap or pcapng"));
+        };
         let (little, big) = (u32::from_le_bytes(magic), u32::from_be_bytes(magic));
         let (big_endian, ticks_per_s) = match (little, big) {
             (SECTION, _) => {
@@ -89,13 +89,19 @@ impl<R: Read> Capture<R> {
             (NANOS, _) => (false, 1_000_000_000),
             (_, MICROS) => (true, 1_000_000),
             (_, NANOS) => (true, 1_000_000_000),
-            _ => bail!("it is no capture: its first bytes are neither those of pcap nor those of pcapng"),
+            _ => {
+                return Err(damaged("it is no capture: its first bytes are neither those of pcap nor those of pcapng"));
+            }
         };
         capture.big_endian = big_endian;
-        let Some(header) = capture.bytes.array::<20>()? else { bail!("it ends inside its header") };
+        let Some(header) = capture.bytes.array::<20>()? else {
+            return Err(damaged("it ends inside its header"));
+        };
         // The upper bits say whether frames end with a checksum.
         let number = capture.u32_at(&header, 16) & 0x0fff_ffff;
-        let Some(link) = Link::of(number) else { bail!("its link type, {number}, is not known; known are {KNOWN}") };
+        let Some(link) = Link::of(number) else {
+            return Err(damaged(format!("its link type, {number}, is not known; known are {KNOWN}")));
+        };
         capture.interfaces.push(Interface { link: Some(link), number, ticks_per_s });
         Ok(capture)
     }
@@ -104,23 +110,27 @@ impl<R: Read> Capture<R> {
     ///
     /// # Errors
     /// If the capture ends in the middle of a packet, or is damaged.
-    pub(super) fn next(&mut self) -> Result<Option<(Duration, Vec<u8>)>> {
+    pub fn next_packet(&mut self) -> io::Result<Option<(Duration, Vec<u8>)>> {
         loop {
             let frame = match self.format {
                 Format::Classic => self.record(),
                 Format::Blocks => self.block(),
             };
-            let Some(frame) = frame.with_context(|| format!("behind frame {}", self.frames))? else { return Ok(None) };
+            let where_it_is =
+                |error: io::Error| io::Error::new(error.kind(), format!("behind frame {}: {error}", self.frames));
+            let Some(frame) = frame.map_err(where_it_is)? else { return Ok(None) };
             self.frames += 1;
             let Some(interface) = self.interfaces.get(frame.interface) else {
-                bail!("frame {} is of an interface that the capture does not describe", self.frames)
+                return Err(damaged(format!(
+                    "frame {} is of an interface that the capture does not describe",
+                    self.frames
+                )));
             };
             let Some(link) = interface.link else {
-                bail!(
+                return Err(damaged(format!(
                     "frame {} is of link type {}, which is not known; known are {KNOWN}",
-                    self.frames,
-                    interface.number
-                )
+                    self.frames, interface.number
+                )));
             };
             let Some(packet) = link.packet(&frame.bytes) else {
                 self.skipped += 1;
@@ -140,21 +150,21 @@ impl<R: Read> Capture<R> {
     }
 
     /// Whether some packet is not there as a whole.
-    pub(super) const fn is_cut(&self) -> bool {
+    pub const fn is_cut(&self) -> bool {
         self.cut
     }
 
     /// How many frames had no IP packet in them.
-    pub(super) const fn skipped(&self) -> u64 {
+    pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// How much is read, in parts of one; none if nobody knows how long it is.
-    pub(super) fn progress(&self) -> Option<f64> {
+    pub fn progress(&self) -> Option<f64> {
         self.length.filter(|&length| length > 0).map(|length| self.bytes.count as f64 / length as f64)
     }
 
-    fn record(&mut self) -> Result<Option<Frame>> {
+    fn record(&mut self) -> io::Result<Option<Frame>> {
         let Some(header) = self.bytes.array::<16>()? else { return Ok(None) };
         let [seconds, ticks, kept, original] = [0, 4, 8, 12].map(|at| self.u32_at(&header, at));
         let at = Duration::from_secs(seconds.into()) + of_ticks(ticks.into(), self.interfaces[0].ticks_per_s);
@@ -163,7 +173,7 @@ impl<R: Read> Capture<R> {
     }
 
     /// Goes on to the next block with a packet.
-    fn block(&mut self) -> Result<Option<Frame>> {
+    fn block(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let Some(head) = self.bytes.array::<4>()? else { return Ok(None) };
             let kind = self.u32_at(&head, 0);
@@ -179,7 +189,7 @@ impl<R: Read> Capture<R> {
                     let ticks_per_s = self.interfaces.get(interface as usize).map_or(1_000_000, |at| at.ticks_per_s);
                     let at = of_ticks(u64::from(high) << 32 | u64::from(low), ticks_per_s);
                     let Some(bytes) = body.get(20..).and_then(|rest| rest.get(..kept as usize)) else {
-                        bail!("a packet is longer than its block: the capture is damaged")
+                        return Err(damaged("a packet is longer than its block: the capture is damaged"));
                     };
                     let frame = Frame {
                         at: Some(at),
@@ -200,37 +210,39 @@ impl<R: Read> Capture<R> {
     }
 
     /// A section header behind its type: numbers may have another byte order from here on, and interfaces begin anew.
-    fn section(&mut self) -> Result<()> {
-        let Some(head) = self.bytes.array::<8>()? else { bail!("it ends inside a section header") };
+    fn section(&mut self) -> io::Result<()> {
+        let Some(head) = self.bytes.array::<8>()? else {
+            return Err(damaged("it ends inside a section header"));
+        };
         let order = [head[4], head[5], head[6], head[7]];
         self.big_endian = match (u32::from_le_bytes(order), u32::from_be_bytes(order)) {
             (ORDER, _) => false,
             (_, ORDER) => true,
-            _ => bail!("its section header is damaged"),
+            _ => return Err(damaged("its section header is damaged")),
         };
         let length = self.u32_at(&head, 0);
         let rest = length.checked_sub(12).filter(|rest| *rest >= 16 && *rest <= LONGEST);
-        let Some(rest) = rest else { bail!("its section header says a length of {length}") };
+        let Some(rest) = rest else { return Err(damaged(format!("its section header says a length of {length}"))) };
         self.bytes.body(rest)?;
         self.interfaces.clear();
         Ok(())
     }
 
     /// What a block has between its two lengths.
-    fn body(&mut self) -> Result<Vec<u8>> {
-        let Some(length) = self.bytes.array::<4>()? else { bail!("it ends inside a block") };
+    fn body(&mut self) -> io::Result<Vec<u8>> {
+        let Some(length) = self.bytes.array::<4>()? else { return Err(damaged("it ends inside a block")) };
         let length = self.u32_at(&length, 0);
         let Some(inside) = length.checked_sub(8).filter(|inside| *inside >= 4 && inside % 4 == 0) else {
-            bail!("a block says a length of {length}: the capture is damaged")
+            return Err(damaged(format!("a block says a length of {length}: the capture is damaged")));
         };
         let mut body = self.bytes.body(inside)?;
         body.truncate(inside as usize - 4);
         Ok(body)
     }
 
-    fn interface(&mut self, body: &[u8]) -> Result<()> {
+    fn interface(&mut self, body: &[u8]) -> io::Result<()> {
         let (Some(&[a, b]), true) = (body.first_chunk(), self.interfaces.len() < MOST_INTERFACES) else {
-            bail!("an interface is not described: the capture is damaged")
+            return Err(damaged("an interface is not described: the capture is damaged"));
         };
         let number = u32::from(self.u16_of([a, b]));
         let mut ticks_per_s = 1_000_000;
@@ -264,7 +276,12 @@ fn of_ticks(ticks: u64, per_s: u64) -> Duration {
     Duration::from_secs(ticks / per_s) + Duration::from_nanos(within as u64)
 }
 
+fn damaged(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
 /// A reader that counts.
+#[derive(Debug)]
 struct Counted<R> {
     reader: R,
     count: u64,
@@ -272,16 +289,16 @@ struct Counted<R> {
 
 impl<R: Read> Counted<R> {
     /// The next bytes; none at the end.
-    fn array<const N: usize>(&mut self) -> Result<Option<[u8; N]>> {
+    fn array<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
         let mut bytes = [0; N];
         let mut filled = 0;
         while filled < N {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => bail!("it ends inside a packet's header"),
+                Ok(0) => return Err(damaged("it ends inside a packet's header")),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         self.count += N as u64;
@@ -289,14 +306,16 @@ impl<R: Read> Counted<R> {
     }
 
     /// So many bytes.
-    fn body(&mut self, length: u32) -> Result<Vec<u8>> {
+    fn body(&mut self, length: u32) -> io::Result<Vec<u8>> {
         if length > LONGEST {
-            bail!("a length of {length} bytes is more than any packet has: the capture is damaged");
+            return Err(damaged(format!(
+                "a length of {length} bytes is more than any packet has: the capture is damaged"
+            )));
         }
         let mut bytes = Vec::new();
         self.reader.by_ref().take(length.into()).read_to_end(&mut bytes)?;
         if bytes.len() < length as usize {
-            bail!("it ends inside a packet");
+            return Err(damaged("it ends inside a packet"));
         }
         self.count += u64::from(length);
         Ok(bytes)

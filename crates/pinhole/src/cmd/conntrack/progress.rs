@@ -18,12 +18,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        let looked_at = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+    /// `is_alone`: nothing else is written to the terminal meanwhile.
+    pub(super) fn new(is_alone: bool) -> Self {
+        let looked_at = is_alone && std::io::stderr().is_terminal();
         Self { next: Instant::now() + PATIENCE, told: false, looked_at }
     }
 
-    /// So many packets are traced, and so much of the capture is read, in parts of one.
+    /// So many packets are done, and so much of the capture is read, in parts of one.
     pub(super) fn tell(&mut self, packets: u64, read: Option<f64>) {
         if !self.looked_at || !packets.is_multiple_of(STRIDE) || Instant::now() < self.next {
             return;
