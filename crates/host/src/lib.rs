@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod embedded;
+pub mod gateway;
 pub mod local_time;
 pub mod namespace;
 pub mod netlink;

@@ -24,7 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
-    ("pinhole-host", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel"]),
+    (
+        "pinhole-host",
+        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel", "pinhole-netfilter"],
+    ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
     (
         "pinhole",

@@ -22,6 +22,7 @@
 //! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
 
 mod answer;
+mod change;
 mod fragments;
 mod path;
 mod route;

@@ -258,4 +258,5 @@ fn what_happens_is_told_step_by_step() {
     assert!(told.iter().any(|text| text.contains("confirmed")), "{told:#?}");
 }
 
+mod change;
 mod fragments;
