@@ -92,11 +92,13 @@ impl<A: Family> Conntrack<A> {
             self.settings.personality.clash != Clash::Never && nat::allows_clash(new, &self.settings.personality);
         let same = new.tuples() == old.tuples();
         let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
-        if allowed && (same || swapped) && new.zone == old.zone {
+        let matches = (same || swapped) && new.zone == old.zone;
+        let untranslated = !old.status.intersects(Status::NAT_DONE);
+        if allowed && (matches || untranslated && self.settings.personality.joins_untranslated) {
             self.discard(at);
             self.statistics.clash_resolve += 1;
             watch.note(Topic::Table, || format!("clash: the packet joins the flow that has {original} already"));
-            let info = if same { info } else { CtInfo::EstablishedReply };
+            let info = if same || !swapped { info } else { CtInfo::EstablishedReply };
             return Ok(Seen::Flow { at: other, info });
         }
         let free = self.table.find_in(now, &reply, zone, Direction::Reply).is_none();

@@ -182,7 +182,7 @@ fn search_port<A: Address, W: Watch>(
             *port_mut(tuple, manip) = min.wrapping_add((u32::from(offset) % size) as u16);
             offset = offset.wrapping_add(1);
             tried += 1;
-            if !is_taken_or_evicted(table, search.now, own, tuple, tries - n) {
+            if !is_taken_or_evicted(table, search, own, tuple, tries - n) {
                 search.say(|| {
                     let (last, start) = (last(min, size), if starts_at_random { " from a random start" } else { "" });
                     format!("searched in {min}-{last}{start}: {} is free, at try {tried}", port(tuple, manip))
@@ -332,14 +332,17 @@ const fn is_datagram(protocol: u8) -> bool {
 
 /// Whether `tuple` is taken, after a flow that is as good as over has made way for a new connection whose sequence number
 /// is ahead (`nf_nat_used_tuple_harder`).
-fn is_taken_or_evicted<A: Address>(
+fn is_taken_or_evicted<A: Address, W: Watch>(
     table: &mut Table<A>,
-    now: Instant,
+    search: &Search<'_, W>,
     own: &Flow<A>,
     tuple: &Tuple<A>,
     tries_left: u32,
 ) -> bool {
-    let Some((at, direction)) = taker(table, now, own, tuple) else { return false };
+    let Some((at, direction)) = taker(table, search.now, own, tuple) else { return false };
+    if !search.personality.evicts_closing {
+        return true;
+    }
     let (Some(new), Some(old)) = (own.state.tcp(), table.flow(at).state.tcp()) else { return true };
     if tries_left > HARDER || new.state() != TcpState::SynSent || direction == Direction::Original {
         return true;
