@@ -18,7 +18,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pinhole_netfilter::CtInfo;
 use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side};
 
 use pinhole_wire::{Protocol, icmp, ip, ipv4};
@@ -146,9 +145,6 @@ impl Executor for Kernel {
                 }
             }
         }
-        // What is dropped when it is confirmed, behind our last rule, has been delivered to nobody.
-        let is_new = matches!(observed.info, Some(Info::Tracked(CtInfo::New | CtInfo::Related)));
-        observed.delivered &= !is_new || observed.entry.is_some() || lookup.tuple(packet).is_none();
         if setup.has_helpers() {
             observed.expectations = router.entries.expectations()?;
         }
