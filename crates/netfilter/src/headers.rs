@@ -204,7 +204,8 @@ impl Family for Ipv4Addr {
 
     #[inline]
     fn is_unicast(self) -> bool {
-        !matches!(self.octets()[0], 0 | 127 | 224..=239) && self != Self::BROADCAST
+        // 0.0.0.0/8 is like any other network since Linux 5.3.
+        !matches!(self.octets()[0], 127 | 224..=239) && !self.is_unspecified() && self != Self::BROADCAST
     }
 
     fn is_many(self) -> bool {

@@ -14,7 +14,7 @@ use super::{
 use crate::conntrack::{Conntrack, Seen};
 use crate::expect::{ChildNat, Expectation};
 use crate::nat::Told;
-use crate::router::{Packet, Router, Verdict};
+use crate::router::{Packet, Reason, Router, Verdict};
 use crate::rules::{RulesError, Ruleset};
 use crate::settings::{Personality, SettingError, Settings};
 use crate::status::{CtInfo, Direction, Status};
@@ -45,6 +45,8 @@ pub struct Engine {
     /// What was expected when a kernel was last followed, and the entry that it has found.
     followed: Vec<TupleView>,
     preferred: Option<(TupleView, [u16; 2])>,
+    /// Whether the kernel that is followed has had the packet at the end of LOCAL_IN.
+    delivered: bool,
 }
 
 /// Why the engine cannot be the router of a script.
@@ -84,6 +86,7 @@ impl Engine {
             told,
             followed: Vec::new(),
             preferred: None,
+            delivered: false,
         }
     }
 
@@ -112,6 +115,7 @@ impl Engine {
         self.told = Told { ends, expected: new.collect() };
         self.followed = expected;
         self.preferred = kernel.entry.as_ref().map(EntryView::place);
+        self.delivered = kernel.delivered;
     }
 
     /// The router itself.
@@ -210,7 +214,10 @@ impl Executor for Engine {
         let tuple = self.lookup.tuple(packet);
         let entry = tuple.and_then(|tuple| self.entry(tuple));
         let expectations = self.expectations();
-        Ok(Observed { outputs, delivered: verdict == Verdict::Deliver, info, entry, expectations })
+        // What is dropped when it is confirmed has been at the end of LOCAL_IN before, where a kernel is asked.
+        let late = matches!(verdict, Verdict::Drop(Reason::Helper | Reason::Clash)) && self.delivered;
+        let delivered = verdict == Verdict::Deliver || late;
+        Ok(Observed { outputs, delivered, info, entry, expectations })
     }
 
     fn table(&mut self) -> Result<Vec<EntryView>, EngineError> {

@@ -42,7 +42,9 @@ impl Sip {
         } else {
             Way::Tcp(Stream::new(opener, own, peer, rng))
         };
-        let port = 10_000 + 2 * rng.below(2) as u16 + u16::from(rng.chance(0.1));
+        // Linux has one helper for UDP and one for TCP, and streams of both at the same port clash: not here.
+        let base = if matches!(way, Way::Udp(_)) { 10_000 } else { 20_000 };
+        let port = base + 2 * rng.below(2) as u16 + u16::from(rng.chance(0.1));
         Self { opener, way, asked: [None, None], invited: Vec::new(), others: Vec::new(), cseq: 1, port }
     }
 
