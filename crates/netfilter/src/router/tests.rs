@@ -173,9 +173,9 @@ fn what_a_packet_has_announced_that_was_dropped_is_not_expected() {
     let mut home = Home::with(Ruleset::parse(rules).expect("rules"));
     // A rule of one port gives it to the second host too, whose flow clashes when its helper has read the packet.
     let mut invite = |host: &str, port: u16| {
-        let body = format!("v=0\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
+        let body = format!("v=0\\r\\no=me 1 1 IN IP4 {host}\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
         let head =
-            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 6);
+            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 8);
         home.out(&format!("{host}:5060 > 192.0.2.1:5060 udp \"{head}\\r\\n\\r\\n{body}\""))
     };
     let (first, second) = (invite("10.0.0.1", 40_000), invite("10.0.0.2", 42_000));

@@ -12,7 +12,7 @@ use crate::tuple::{DCCP, UDP_LITE};
 
 #[derive(Clone, Debug)]
 pub(super) enum Plain {
-    Tcp(Stream),
+    Tcp(Box<Stream>),
     Datagrams(Datagrams),
 }
 
@@ -52,7 +52,7 @@ impl Plain {
             Kind::Other,
         ];
         if rng.chance(0.4) {
-            return Self::Tcp(Stream::new(opener, own, peer, rng));
+            return Self::Tcp(Box::new(Stream::new(opener, own, peer, rng)));
         }
         let kind = one(&kinds, rng);
         let identifier = 7 + rng.below(2) as u16;

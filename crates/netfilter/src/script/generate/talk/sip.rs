@@ -28,7 +28,7 @@ pub(super) struct Sip {
 #[derive(Clone, Debug)]
 enum Way {
     Udp(Ends),
-    Tcp(Stream),
+    Tcp(Box<Stream>),
 }
 
 /// More streams than this are not opened.
@@ -40,7 +40,7 @@ impl Sip {
         let way = if rng.chance(0.7) {
             Way::Udp(Ends::new(opener, own, peer))
         } else {
-            Way::Tcp(Stream::new(opener, own, peer, rng))
+            Way::Tcp(Box::new(Stream::new(opener, own, peer, rng)))
         };
         // Linux has one helper for UDP and one for TCP, and streams of both at the same port clash: not here.
         let base = if matches!(way, Way::Udp(_)) { 10_000 } else { 20_000 };
