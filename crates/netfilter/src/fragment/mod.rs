@@ -180,7 +180,7 @@ impl<A: Family> Reassembly<A> {
                 if misfit.ends_queue::<A>() {
                     self.close(&key);
                 }
-                return misfit.outcome::<A>();
+                return misfit.outcome();
             }
         }
         let Some(queue) = self.close(&key) else { return Outcome::Kept };

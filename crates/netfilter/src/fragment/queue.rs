@@ -76,7 +76,7 @@ impl Queue {
             return Err(Misfit::Refused(Refused::Oversize));
         }
         if part.more {
-            if end % 8 != 0 {
+            if !end.is_multiple_of(8) {
                 if !A::CUTS_UNALIGNED {
                     return Err(Misfit::Unaligned);
                 }

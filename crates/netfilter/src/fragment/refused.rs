@@ -56,7 +56,7 @@ impl Misfit {
     }
 
     /// What becomes of it.
-    pub(super) const fn outcome<A: Fragmented>(self) -> Outcome {
+    pub(super) const fn outcome(self) -> Outcome {
         match self {
             Self::Refused(refused) => Outcome::Refused(refused),
             Self::Unaligned => Outcome::AsIs,
