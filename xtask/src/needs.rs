@@ -32,9 +32,13 @@ const NEEDS: &[Need] = &[
         package: "conntrack",
         without_it: "our view of the tracked flows held against its own",
     },
+    Need { program: "iperf3", package: "iperf3", without_it: "that iperf3 finds our routers in order" },
     Need { program: "wg", package: "wireguard-tools", without_it: "that `wg` can read and set our device" },
     Need { program: "wireguard-go", package: "wireguard-go", without_it: "tunnels to wireguard-go" },
     Need { program: "dig", package: "bind9-dnsutils", without_it: "DNS conformance by dig and delv" },
+    Need { program: "stun", package: "stun-client", without_it: "our NATs judged by RFC 3489's tests" },
+    Need { program: "stund", package: "stun-server", without_it: "our NATs judged by RFC 3489's tests" },
+    Need { program: "turnserver", package: "coturn", without_it: "our NATs judged by RFC 5780's tests" },
     Need { program: "unbound", package: "unbound", without_it: "DNS behind a strict recursive resolver" },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", without_it: "the kernel's own WireGuard" },
 ];

@@ -40,14 +40,27 @@ impl Tun {
     /// `NotFound` without `/dev/net/tun`, `PermissionDenied` without CAP_NET_ADMIN, `AlreadyExists` when there is an interface
     /// of that name; the kernel's refusal otherwise.
     pub fn create(name: &str, mtu: u16) -> io::Result<Self> {
+        Self::make(name, mtu, true)
+    }
+
+    /// The same without offload, whatever the kernel knows: every read and every write is one packet with its checksums.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_plain(name: &str, mtu: u16) -> io::Result<Self> {
+        Self::make(name, mtu, false)
+    }
+
+    fn make(name: &str, mtu: u16, offload: bool) -> io::Result<Self> {
         let mut netlink = route::open().map_err(io::Error::other)?;
         if route::link::find(&mut netlink, name).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
-        let vnet = match attach(&file, name, libc::IFF_VNET_HDR) {
-            Ok(()) => true,
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+        let flags = if offload { libc::IFF_VNET_HDR } else { 0 };
+        let vnet = match attach(&file, name, flags) {
+            Ok(()) => offload,
+            Err(error) if offload && error.raw_os_error() == Some(libc::EINVAL) => {
                 attach(&file, name, 0)?;
                 false
             }
@@ -71,6 +84,11 @@ impl Tun {
     /// The interface's number.
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Whether the kernel takes and gives TCP segments put together, and checksums that are not complete.
+    pub fn has_offload(&self) -> bool {
+        self.vnet
     }
 
     /// Whether the kernel takes and gives UDP segments put together.
@@ -118,7 +136,15 @@ impl Tun {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_packet(&self, packet: &[u8]) -> io::Result<()> {
-        let header = VnetHdr::default().to_bytes();
+        self.write_with(&VnetHdr::default(), packet)
+    }
+
+    /// Hands the host one packet with its header, as [`read`](Self::read) gave it. Without offload the header is lost.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_with(&self, header: &VnetHdr, packet: &[u8]) -> io::Result<()> {
+        let header = header.to_bytes();
         let parts = [IoSlice::new(&header), IoSlice::new(packet)];
         let from = usize::from(!self.vnet);
         io::Write::write_vectored(&mut (&self.file), &parts[from..]).map(drop)

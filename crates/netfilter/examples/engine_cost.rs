@@ -42,8 +42,7 @@ struct World {
 
 impl World {
     fn new(flows: u32) -> Self {
-        let mut settings = Settings::default();
-        settings.max = u32::MAX;
+        let settings = Settings { max: u32::MAX, ..Settings::default() };
         let mut router = Router::with_capacity(settings, 1, flows as usize);
         let lan = router.add_interface(Interface::new("lan", ["10.0.0.1/8".parse().expect("a network")]));
         let wan = router.add_interface(Interface::new("wan", ["203.0.113.1/24".parse().expect("a network")]));
@@ -125,8 +124,7 @@ fn put(bytes: &mut [u8], checksum_at: usize, at: usize, new: u32) {
 fn put_port(bytes: &mut [u8], checksum_at: usize, at: usize, new: u16) {
     let old = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
-    let corrected =
-        checksum::adjust(u16::from_be_bytes([bytes[checksum_at], bytes[checksum_at + 1]]), old, new);
+    let corrected = checksum::adjust(u16::from_be_bytes([bytes[checksum_at], bytes[checksum_at + 1]]), old, new);
     bytes[checksum_at..checksum_at + 2].copy_from_slice(&corrected.to_be_bytes());
 }
 

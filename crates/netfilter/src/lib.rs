@@ -13,6 +13,7 @@
 //! | [`rules`] | tables, chains and rules as iptables-save writes them, asked about a packet at a hook |
 //! | [`table`], [`conntrack`] | the flows, and what happens to a packet that meets them |
 //! | [`router`] | a packet's way through the five hooks |
+//! | [`watch`], [`explain`] | who is told what happens to a packet, and the account of its way |
 //! | [`script`] | packets and what became of them as text, which kernel and engine are both held to |
 //! | [`ports`] | which ports of an external address are free, and which one is given out next |
 //! | [`behaviour`] | NATs of other kinds than Linux: a behaviour as plain data, and the machine that has it |
@@ -22,8 +23,8 @@
 pub mod behaviour;
 pub mod conntrack;
 pub mod expect;
+pub mod explain;
 pub mod fragment;
-
 mod headers;
 pub mod helper;
 mod interface;

@@ -5,10 +5,28 @@
 
 use core::fmt;
 
+use crate::explain::Ending;
+use crate::rules::Hook;
+
 /// Who is told what happens to a packet.
 pub trait Watch {
     /// Is told one thing. `note` is only made if somebody listens.
     fn note<N: fmt::Display>(&mut self, topic: Topic, note: impl FnOnce() -> N);
+
+    /// Is told that the packet has come to a hook.
+    #[inline(always)]
+    fn hook(&mut self, hook: Hook) {
+        self.note(Topic::Hook, || hook.point());
+    }
+
+    /// Is told that the router begins to send a packet of its own meanwhile, or has done so: what comes between is told of
+    /// that one.
+    #[inline(always)]
+    fn aside(&mut self, _begins: bool) {}
+
+    /// Is told, last, what is known of the packet's flow. `ending` is only made if somebody listens.
+    #[inline(always)]
+    fn end(&mut self, _ending: impl FnOnce() -> Ending) {}
 }
 
 /// Nobody.
@@ -35,14 +53,36 @@ pub enum Topic {
     Table,
     /// What the tracker of its protocol found.
     Track,
-    /// What rules were tried and which matched.
+    /// Which rule matched, and what a chain's policy says.
     Rule,
+    /// A rule that was tried and does not match, or a table without rules: the detail.
+    Tried,
     /// How an address and a port were chosen, and what was rewritten.
     Nat,
     /// Helpers and what they expect.
     Helper,
     /// Where the packet goes.
     Route,
+    /// What the router itself says to the packet's sender.
+    Answer,
+}
+
+impl Topic {
+    /// A short name, which stays as it is.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hook => "hook",
+            Self::Fragment => "fragment",
+            Self::Table => "table",
+            Self::Track => "track",
+            Self::Rule => "rule",
+            Self::Tried => "tried",
+            Self::Nat => "nat",
+            Self::Helper => "helper",
+            Self::Route => "route",
+            Self::Answer => "answer",
+        }
+    }
 }
 
 /// One thing that happened to a packet.

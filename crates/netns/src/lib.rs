@@ -10,6 +10,7 @@
 
 mod build;
 mod engine;
+pub mod gateway;
 mod host;
 mod internet;
 mod nat;

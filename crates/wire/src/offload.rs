@@ -14,6 +14,9 @@ mod split;
 pub use coalesce::{Coalescer, Group};
 pub use split::Split;
 
+use crate::checksum::Sum;
+use crate::{Protocol, ip};
+
 /// The checksum field holds the sum of the pseudo-header only (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 const NEEDS_CSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV4`.
@@ -73,6 +76,30 @@ impl VnetHdr {
             bytes[at..at + 2].copy_from_slice(&number.to_ne_bytes());
         }
         bytes
+    }
+
+    /// Whether the checksum field of the packet behind it holds the sum of the pseudo-header only: whoever sends the packet
+    /// on as it is has to keep it so.
+    pub const fn is_checksum_partial(&self) -> bool {
+        self.flags & NEEDS_CSUM != 0
+    }
+
+    /// Puts the sum of the pseudo-header into the checksum field again, after addresses or the length of `packet` were
+    /// changed, whatever was done to that field. Ports are no part of it. Changes nothing if the checksum is a whole one.
+    pub fn renew_partial_checksum(&self, packet: &mut [u8]) {
+        let protocol = match usize::from(self.csum_offset) {
+            TCP_CHECKSUM => Protocol::Tcp,
+            UDP_CHECKSUM => Protocol::Udp,
+            _ => return,
+        };
+        let Ok((src, dst)) = ip::Packet::new_checked(&*packet).map(|ip| (ip.src(), ip.dst())) else { return };
+        let start = usize::from(self.csum_start);
+        let Some(length) = packet.len().checked_sub(start).filter(|_| self.is_checksum_partial()) else { return };
+        let sum = !Sum::pseudo_header(src, dst, protocol, length).finish();
+        let at = start + usize::from(self.csum_offset);
+        if let Some(field) = packet.get_mut(at..at + 2) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
     }
 }
 

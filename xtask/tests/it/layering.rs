@@ -24,10 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
     ("pinhole-host", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel"]),
-    (
-        "pinhole-netns",
-        &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"],
-    ),
+    ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
     (
         "pinhole",
         &[

@@ -71,7 +71,10 @@ impl<A: Family> Conntrack<A> {
         }
         self.table.insert(at, None);
         self.statistics.insert += 1;
-        watch.note(Topic::Table, || format!("confirmed: {original}, answers {reply}"));
+        watch.note(Topic::Table, || {
+            let left = self.table.flow(at).remaining(now).as_secs_f64();
+            format!("confirmed, {left:.0} s to live: {original}; answers will be {reply}")
+        });
         Ok(Seen::Flow { at, info })
     }
 
@@ -91,7 +94,7 @@ impl<A: Family> Conntrack<A> {
         let same = new.tuples() == old.tuples();
         let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
         if allowed && (same || swapped) && new.zone == old.zone {
-            self.table.remove(at);
+            self.discard(at);
             self.statistics.clash_resolve += 1;
             watch.note(Topic::Table, || format!("clash: the packet joins the flow that has {original} already"));
             let info = if same { info } else { CtInfo::EstablishedReply };
@@ -107,7 +110,10 @@ impl<A: Family> Conntrack<A> {
             watch.note(Topic::Table, || format!("clash: only answers to {reply} find the flow, for a second"));
             return Ok(Seen::Flow { at, info });
         }
-        watch.note(Topic::Table, || format!("clash: another flow has {original} or {reply}"));
+        watch.note(Topic::Table, || {
+            let [other, answer] = self.table.flow(other).tuples();
+            format!("clash: {original}, answers {reply}, would be taken for {other}, answers {answer}")
+        });
         self.statistics.drop += 1;
         self.statistics.insert_failed += 1;
         Err(Unconfirmed::Clash)
@@ -129,6 +135,14 @@ impl<A: Family> Conntrack<A> {
         let is_tcp = Protocol::from(headers.protocol) == Protocol::Tcp;
         let seqadj = self.table.extra(at).and_then(|extra| extra.seqadj);
         if let Some(seqadj) = seqadj.filter(|_| adjusted && is_tcp) {
+            watch.note(Topic::Helper, || {
+                let (direction, seq) = (info.direction(), text::seq(packet, headers).unwrap_or(0));
+                let (own, other) = (seqadj.offset(direction, seq), seqadj.offset(!direction, u32::MAX >> 1));
+                match (own, other) {
+                    (0, _) => "the text of the other side was changed: acknowledgments are shifted back".to_owned(),
+                    (own, _) => format!("the text of this side was changed before: sequence numbers shift by {own:+}"),
+                }
+            });
             text::adjust(packet, headers, &seqadj, info.direction());
         }
         Ok(())
@@ -181,6 +195,7 @@ impl<A: Family> Conntrack<A> {
         if !outcome.edits.is_empty() {
             let seq = text::seq(packet, headers);
             let growth = text::replace(packet, headers, &outcome).ok_or(Unconfirmed::Helper)?;
+            watch.note(Topic::Helper, || format!("the text is rewritten to name the outside, {growth:+} bytes"));
             if let Some(seq) = seq.filter(|_| growth != 0) {
                 let extra = self.table.make_extra(at);
                 extra.seqadj.get_or_insert_with(Seqadj::default).change(info.direction(), seq, growth);

@@ -105,7 +105,7 @@ impl<A: Family> Conntrack<A> {
             }
             let (at, direction) = match known {
                 Some((at, direction)) => {
-                    watch.note(Topic::Table, || format!("{tuple}: found, {direction} direction"));
+                    watch.note(Topic::Table, || self.found(ask.now, &tuple, at, direction));
                     (at, direction)
                 }
                 None => match self.make(ask, &tuple, zone, upper, watch)? {
@@ -122,7 +122,7 @@ impl<A: Family> Conntrack<A> {
                 Judgement::Kill => {
                     self.accept(ask.now, at, info, Change::default(), headers.end);
                     self.table.flow_mut(at).status |= Status::DYING;
-                    watch.note(Topic::Table, || "the flow goes with this packet");
+                    watch.note(Topic::Table, || "the flow goes when this packet is done with");
                     return Ok(Seen::Flow { at, info });
                 }
                 Judgement::Invalid { timeout } => {
@@ -139,13 +139,28 @@ impl<A: Family> Conntrack<A> {
                     if self.table.flow(at).status.contains(Status::CONFIRMED) {
                         self.table.expire(at);
                     } else {
-                        self.table.remove(at);
+                        self.discard(at);
                     }
                     self.bury(ask.now);
                 }
             }
         }
         Ok(self.invalid())
+    }
+
+    /// Which flow a tuple belongs to, in words.
+    #[cold]
+    fn found(&self, now: Instant, tuple: &Tuple<A>, at: u32, direction: Direction) -> String {
+        let flow = self.table.flow(at);
+        let state = flow.state.name().map_or_else(String::new, |state| format!(", {state}"));
+        let left = flow.remaining(now).as_secs_f64();
+        match direction {
+            Direction::Original => format!("{tuple} is a flow's original direction{state}, {left:.1} s left"),
+            Direction::Reply => {
+                let original = flow.tuple(Direction::Original);
+                format!("{tuple} is the reply direction of {original}{state}, {left:.1} s left")
+            }
+        }
     }
 
     /// The tuple of a packet; a PPTP tunnel's source key is what its control connection said.
@@ -185,7 +200,7 @@ impl<A: Family> Conntrack<A> {
         let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
         let Some(state) = State::begin::<A>(upper, &self.settings, watch) else { return Ok(None) };
         let at = self.table.add(Flow::new(ask.now, tuple, &reply, zone, state));
-        watch.note(Topic::Table, || format!("{tuple}: not found, a new flow"));
+        watch.note(Topic::Table, || format!("{tuple} is in no flow: it begins one"));
         if self.settings.acct || self.settings.timestamp {
             let (acct, timestamp) = (self.settings.acct, self.settings.timestamp);
             let extra = self.table.make_extra(at);
@@ -199,7 +214,13 @@ impl<A: Family> Conntrack<A> {
         self.happened = Happened::NEW;
         match expected {
             Some(expected) => {
-                watch.note(Topic::Helper, || format!("{tuple} was expected: RELATED"));
+                let master = self.table.place(expected.master.into()).map(|at| self.table.flow(at));
+                watch.note(Topic::Helper, || match master {
+                    Some(master) => {
+                        format!("{tuple} was expected, by the flow {}: RELATED", master.tuple(Direction::Original))
+                    }
+                    None => format!("{tuple} was expected: RELATED"),
+                });
                 self.happened = Happened::RELATED;
                 helper = expected.attach.or(helper);
                 self.adopt(ask.now, at, &expected, watch);
@@ -234,11 +255,17 @@ impl<A: Family> Conntrack<A> {
         let dropped = self.table.drop_early(tuple, zone.in_direction(Direction::Original), buckets);
         self.bury(now);
         if dropped == 0 {
-            watch.note(Topic::Table, || format!("the table is full: {max} flows, and none nearby may go"));
+            watch.note(Topic::Table, || {
+                format!("the table is full: nf_conntrack_max is {max}, and in {buckets} buckets nearby all are ASSURED")
+            });
             self.statistics.drop += 1;
             return Err(Stopped::TableFull);
         }
-        watch.note(Topic::Table, || format!("the table is full: {dropped} flows make way"));
+        watch.note(Topic::Table, || {
+            format!(
+                "the table is full: nf_conntrack_max is {max}; {dropped} not ASSURED, in a bucket nearby, dropped early"
+            )
+        });
         self.statistics.early_drop += dropped as u64;
         Ok(())
     }
@@ -298,7 +325,8 @@ impl<A: Family> Conntrack<A> {
     ) -> Judgement {
         let is_icmp = Protocol::from(headers.protocol) == A::ICMP;
         if ask.arrives && self.settings.checksum && !is_icmp && !self.intact(upper, headers) {
-            watch.note(Topic::Track, || "INVALID: the checksum is wrong");
+            let protocol = Protocol::from(headers.protocol);
+            watch.note(Topic::Track, || format!("INVALID: the {protocol} checksum is wrong"));
             return Judgement::INVALID;
         }
         let settings = &self.settings;
@@ -315,7 +343,7 @@ impl<A: Family> Conntrack<A> {
     /// Whether the transport checksum is right.
     #[inline]
     fn intact(&self, upper: Upper<'_>, headers: &Headers<A>) -> bool {
-        checksum_is_right(upper, headers.src.into(), headers.dst.into(), &self.settings)
+        checksum_is_right(upper, headers.src, headers.dst, &self.settings)
     }
 
     /// Carries out what an accepted packet changes.
@@ -347,7 +375,7 @@ impl<A: Family> Conntrack<A> {
     fn reject(&mut self, now: Instant, at: u32, timeout: Option<Duration>) {
         let flow = self.table.flow_mut(at);
         if !flow.status.contains(Status::CONFIRMED) {
-            self.table.remove(at);
+            self.discard(at);
             self.happened = Happened::default();
         } else if let Some(timeout) = timeout {
             flow.expires = flow.expires.min(now + timeout);

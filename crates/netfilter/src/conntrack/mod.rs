@@ -111,7 +111,7 @@ impl<A: Address> Conntrack<A> {
             if status.contains(Status::DYING) {
                 self.table.expire(at);
             } else if !status.contains(Status::CONFIRMED) {
-                self.table.remove(at);
+                self.discard(at);
             } else if self.happened != Happened::default() {
                 self.tell(at);
             }
@@ -130,6 +130,15 @@ impl<A: Address> Conntrack<A> {
             if self.listening {
                 self.push(Event { id: gone.id, happened: Happened::DESTROY, flow: gone.flow });
             }
+        }
+    }
+
+    /// Removes a flow that was never in the table, and what its first packet has announced.
+    pub(crate) fn discard(&mut self, at: u32) {
+        let id = self.table.id(at);
+        let (_, extra) = self.table.remove(at);
+        if extra.is_some_and(|extra| extra.helper.is_some()) {
+            self.expectations.remove_master(id.into());
         }
     }
 

@@ -49,7 +49,7 @@ impl<A: Family> Conntrack<A> {
         {
             flow.set_reply(&reply);
             flow.status |= translated;
-            watch.note(Topic::Nat, || format!("{current} becomes {new}"));
+            watch.note(Topic::Nat, || format!("decided for the whole flow: {current} becomes {new}"));
         }
         flow.status |= done;
         if manip == Manip::Source {
@@ -66,6 +66,9 @@ impl<A: Family> Conntrack<A> {
             Manip::Source => reply.dst,
             Manip::Destination => reply.src,
         };
+        watch.note(Topic::Nat, || {
+            format!("no rule translates the {manip}: it stays, unless another flow has the tuple (null binding)")
+        });
         self.decide(now, at, &Range::address(address), manip, watch);
     }
 
@@ -90,7 +93,12 @@ impl<A: Family> Conntrack<A> {
             nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)
                 .map_err(Untranslated::IcmpError)?;
             if before != (headers.src, headers.dst) {
-                watch.note(Topic::Nat, || format!("the ICMP error now goes from {} to {}", headers.src, headers.dst));
+                watch.note(Topic::Nat, || {
+                    format!(
+                        "the ICMP error goes from {} to {} now, and so does what it quotes",
+                        headers.src, headers.dst
+                    )
+                });
             }
             return Ok(());
         }
@@ -98,9 +106,11 @@ impl<A: Family> Conntrack<A> {
             && let Some(target) = flow.tuple(!direction).inverse()
         {
             nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
+            // What comes in with this direction's tuple leaves as the inverse of the other one's.
+            let from = flow.tuple(direction);
             watch.note(Topic::Nat, || match manip {
-                Manip::Source => format!("the source is now {}", target.src_end()),
-                Manip::Destination => format!("the destination is now {}", target.dst_end()),
+                Manip::Source => format!("rewritten: source {} becomes {}", from.src_end(), target.src_end()),
+                Manip::Destination => format!("rewritten: destination {} becomes {}", from.dst_end(), target.dst_end()),
             });
         }
         Ok(())

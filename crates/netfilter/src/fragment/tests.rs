@@ -162,7 +162,7 @@ fn a_first_fragment_of_ipv6_without_its_transport_header_goes_on_as_it_is() {
 #[test]
 fn an_atomic_fragment_of_ipv6_is_whole_by_itself_but_not_beside_others_of_its_identification() {
     let atomic = fragment_v6(0, 100, "");
-    let (words, whole) = take::<Ipv6Addr>(core::slice::from_ref(&atomic));
+    let (words, whole) = take::<Ipv6Addr>(std::slice::from_ref(&atomic));
     assert_eq!(words, ["whole"]);
     let (packet, whole) = whole.expect("a packet");
     assert_eq!((packet, whole.longest), (datagram("v6"), 148));

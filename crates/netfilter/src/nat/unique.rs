@@ -36,16 +36,25 @@ pub(crate) fn unique<A: Address, W: Watch>(
     if manip == Manip::Source && !is_random {
         if in_range(current, range) {
             if !is_taken_for_good(table, search, &own, current) {
-                search.say(|| format!("{current} is allowed and free: it stays"));
+                search.say(|| format!("{current} is allowed as it is, and no other flow has it: it stays"));
                 return *current;
             }
-            search.say(|| format!("{current} is allowed, but taken"));
+            let now = search.now;
+            search.say(|| format!("{current} is allowed as it is, but taken{}", by_whom(table, now, &own, current)));
         } else if let Some(same) = of_same_source(table, &own, current, range) {
-            if !is_taken(table, search.now, &own, &same) {
-                search.say(|| format!("as the last flow from the same source: {same}"));
+            let (now, [from, to]) = (search.now, [current, &same]);
+            if !is_taken(table, now, &own, &same) {
+                search
+                    .say(|| format!("the last flow from {} became {}: so does this one", from.src_end(), to.src_end()));
                 return same;
             }
-            search.say(|| format!("the last flow from the same source has become {same}, which is taken"));
+            search.say(|| {
+                let (from, to) = (from.src_end(), to.src_end());
+                format!(
+                    "the last flow from {from} became {to}, but {same} is taken{}",
+                    by_whom(table, now, &own, &same)
+                )
+            });
         }
     }
     let mut tuple = *current;
@@ -55,18 +64,25 @@ pub(crate) fn unique<A: Address, W: Watch>(
             Some((min, max)) if !matches!(range.which, Which::Shifted { .. }) => {
                 let (min, max) = (min.min(max), min.max(max));
                 let fits = (min..=max).contains(port(&tuple, manip));
+                if min == max && !fits {
+                    search.say(|| format!("the rule has one port, {min}"));
+                }
                 // A range of one port is not tested: if it is taken, confirm will find out.
                 if fits && (min == max || !is_taken(table, search.now, &own, &tuple)) {
-                    search.say(|| format!("the port fits: {tuple}"));
+                    let untested = if min == max { ", and one port is not tested for others that have it" } else { "" };
+                    search.say(|| format!("the port is in the range{untested}: {tuple}"));
                     return tuple;
                 }
             }
             Some(_) => {}
             None if !is_taken(table, search.now, &own, &tuple) => {
-                search.say(|| format!("free: {tuple}"));
+                search.say(|| format!("the port may stay: no other flow has {tuple}"));
                 return tuple;
             }
-            None => search.say(|| format!("taken: {tuple}")),
+            None => {
+                let now = search.now;
+                search.say(|| format!("the port cannot stay: {tuple} is taken{}", by_whom(table, now, &own, &tuple)));
+            }
         }
     }
     search_port(table, search, &own, &mut tuple, range, manip);
@@ -87,6 +103,14 @@ impl<W: Watch> Search<'_, W> {
     fn say<N: fmt::Display>(&mut self, note: impl FnOnce() -> N) {
         self.watch.note(Topic::Nat, note);
     }
+}
+
+/// Who has a tuple, in words.
+#[cold]
+fn by_whom<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> String {
+    let Some((at, _)) = taker(table, now, own, tuple) else { return String::new() };
+    let other = table.flow(at).tuple(Direction::Original);
+    format!(": its answers would be taken for packets of the flow {other}")
 }
 
 /// The ports that a search goes through.
@@ -132,10 +156,11 @@ fn search_port<A: Address, W: Watch>(
     manip: Manip,
 ) {
     let Some(Candidates { min, size }) = candidates(tuple, range, manip, search.is_child) else {
-        search.say(|| format!("there is no port to choose: {tuple}, though it is taken"));
+        search.say(|| format!("there is no port to choose: it is {tuple}"));
         return;
     };
     let is_random = matches!(range.which, Which::Random | Which::FullyRandom);
+    let starts_at_random = is_random || manip == Manip::Source && range.which == Which::Same;
     let mut offset = match range.which {
         Which::Shifted { base } => port(tuple, manip).wrapping_sub(base),
         Which::Random | Which::FullyRandom => search.dice.start(min, size),
@@ -153,12 +178,17 @@ fn search_port<A: Address, W: Watch>(
             offset = offset.wrapping_add(1);
             tried += 1;
             if !is_taken_or_evicted(table, search.now, own, tuple, tries - n) {
-                search.say(|| format!("port {} of {min}-{}: free at try {tried}", port(tuple, manip), last(min, size)));
+                search.say(|| {
+                    let (last, start) = (last(min, size), if starts_at_random { " from a random start" } else { "" });
+                    format!("searched in {min}-{last}{start}: {} is free, at try {tried}", port(tuple, manip))
+                });
                 return;
             }
         }
         if tries >= size || tries < SHORTEST_ROUND {
-            search.say(|| format!("no free port in {min}-{} after {tried} tries: given up", last(min, size)));
+            search.say(|| {
+                format!("no free port in {min}-{} after {tried} tries: given up, it will clash", last(min, size))
+            });
             return;
         }
         tries /= 2;

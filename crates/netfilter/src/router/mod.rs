@@ -25,6 +25,7 @@ mod answer;
 mod fragments;
 mod path;
 mod route;
+mod short;
 mod stack;
 mod verdict;
 
@@ -42,6 +43,7 @@ use crate::interface::{Interface, InterfaceId};
 use crate::rules::{Log, Ruleset};
 use crate::settings::{SettingError, Settings};
 use crate::watch::Watch;
+use short::Plain;
 use stack::Stack;
 
 /// A packet on its way.
@@ -88,6 +90,8 @@ pub struct Logged {
     pub packet: Vec<u8>,
 }
 
+/// Packets whose memory is asked for together.
+const BATCH: usize = 32;
 /// Lines that wait to be fetched, at most; later ones are lost.
 const MOST_LOGS: usize = 1_024;
 /// Packets that wait to be fetched, at most; later ones are lost.
@@ -119,6 +123,7 @@ impl Router {
         let id = InterfaceId::at(self.interfaces.len());
         self.v4.routes.add_interface(id, &interface);
         self.v6.routes.add_interface(id, &interface);
+        self.forget_ways();
         self.interfaces.push(interface);
         id
     }
@@ -129,6 +134,7 @@ impl Router {
             IpNet::V4(_) => self.v4.routes.add(to, by),
             IpNet::V6(_) => self.v6.routes.add(to, by),
         }
+        self.forget_ways();
     }
 
     /// Replaces the rules for IPv4. Flows stay as they are.
@@ -156,7 +162,27 @@ impl Router {
     /// Takes a packet that has come in by `input` through all hooks on its way.
     #[inline]
     pub fn process(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
+        if let Some(output) = self.hurry(now, packet) {
+            return Verdict::Forward(output);
+        }
         self.explain(now, input, packet, &mut ())
+    }
+
+    /// Takes a packet the short way, if it may go that.
+    #[inline]
+    fn hurry(&mut self, now: Instant, packet: &mut Packet) -> Option<InterfaceId> {
+        let Self { v4, v6, interfaces, .. } = self;
+        match packet.bytes.first()? >> 4 {
+            4 if v4.hurries => {
+                let plain = v4.plain(&packet.bytes)?;
+                v4.hurry(now, &plain, interfaces, packet)
+            }
+            6 if v6.hurries => {
+                let plain = v6.plain(&packet.bytes)?;
+                v6.hurry(now, &plain, interfaces, packet)
+            }
+            _ => None,
+        }
     }
 
     /// The same, telling `watch` what happens and why.
@@ -188,12 +214,35 @@ impl Router {
         packets: &mut [Packet],
         verdicts: &mut [Verdict],
     ) {
-        for packets in packets.chunks(stack::BATCH) {
-            self.v4.expect(packets);
+        for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
+            let mut plain = [const { None }; BATCH];
+            if self.v4.hurries {
+                self.ask(packets, &mut plain);
+            }
+            for ((packet, plain), verdict) in packets.iter_mut().zip(plain).zip(verdicts) {
+                let output = plain.and_then(|plain| self.v4.hurry(now, &plain, &self.interfaces, packet));
+                *verdict = match output {
+                    Some(output) => Verdict::Forward(output),
+                    None => self.process(now, input, packet),
+                };
+            }
         }
-        for (packet, verdict) in packets.iter_mut().zip(verdicts) {
-            *verdict = self.process(now, input, packet);
+    }
+
+    /// Reads the packets of a batch that may go the short way, and asks for the memory that their flows are in: all the first
+    /// reads, then all the second ones, so that the processor waits for them together.
+    #[inline]
+    fn ask(&self, packets: &[Packet], plain: &mut [Option<Plain<Ipv4Addr>>; BATCH]) {
+        for (packet, plain) in packets.iter().zip(&mut *plain) {
+            *plain = self.v4.plain(&packet.bytes);
         }
+        let mut places = [None; BATCH];
+        for (plain, place) in plain.iter().zip(&mut places) {
+            *place = plain.as_ref().and_then(|plain| self.v4.peek(plain));
+        }
+        let table = &self.v4.conntrack.table;
+        let touched = places.iter().flatten().fold(0, |sum, &place| sum ^ table.touch(place));
+        core::hint::black_box(touched);
     }
 
     /// Takes a packet that this host itself sends through all hooks on its way.
@@ -278,6 +327,11 @@ impl Router {
     /// Packets that were dropped, by reason.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> {
         self.drops.iter().map(|(&reason, &count)| (reason, count))
+    }
+
+    fn forget_ways(&mut self) {
+        self.v4.conntrack.table.forget_ways();
+        self.v6.conntrack.table.forget_ways();
     }
 
     /// The limit of flows is one for both families.

@@ -2,14 +2,14 @@
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
-use pinhole_wire::ip;
 
 use super::answer;
 use super::fragments::Gathered;
-use super::route::{Way, is_unicast};
+use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
 use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
+use crate::explain::{Ending, FlowState};
 use crate::fragment::{Place, Whole};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
@@ -18,7 +18,8 @@ use crate::rules::{
     AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Reject, Subject, TableName, Template, Tracking,
     Translation,
 };
-use crate::status::{CtInfo, Direction};
+use crate::script::Info;
+use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::Address;
 use crate::watch::{Topic, Watch};
 
@@ -29,7 +30,7 @@ pub(super) struct Passage<A> {
     output: Option<InterfaceId>,
     pub(super) headers: Headers<A>,
     pub(super) seen: Seen,
-    template: Option<Template>,
+    template: Option<Box<Template>>,
     /// In what pieces it came, if it was put together.
     pub(super) whole: Option<Box<Whole>>,
     /// Whether every rule is noted (TRACE).
@@ -66,7 +67,7 @@ impl<A: Family> Stack<A> {
         let mut passage = Passage::new(now, Some(input), headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
         let result = walk.receive(input, packet, &mut passage);
-        self.conntrack.leave(now, passage.seen);
+        self.leave(&passage, watch);
         result.unwrap_or_else(Verdict::Drop)
     }
 
@@ -87,8 +88,36 @@ impl<A: Family> Stack<A> {
         let mut passage = Passage::new(now, None, headers, Seen::Invalid);
         let mut walk = Walk { stack: self, interfaces, outbox, watch };
         let result = walk.send(packet, &mut passage);
-        self.conntrack.leave(now, passage.seen);
+        self.leave(&passage, watch);
         result.unwrap_or_else(Verdict::Drop)
+    }
+
+    /// A packet's way is over.
+    #[inline]
+    fn leave<W: Watch>(&mut self, passage: &Passage<A>, watch: &mut W) {
+        let &Passage { now, seen, .. } = passage;
+        if let Seen::Flow { at, .. } = seen
+            && !self.conntrack.table.flow(at).status.contains(Status::CONFIRMED)
+        {
+            watch.note(Topic::Table, || "the flow that it began was never confirmed: nothing of it stays");
+        }
+        watch.end(|| self.ending(now, seen));
+        self.conntrack.leave(now, seen);
+    }
+
+    /// What is known of a packet's flow in the end.
+    #[cold]
+    fn ending(&self, now: Instant, seen: Seen) -> Ending {
+        let (info, flow) = match seen {
+            Seen::Invalid => (None, None),
+            Seen::Untracked => (Some(CtInfo::Untracked), None),
+            Seen::Flow { at, info } => {
+                let status = self.conntrack.table.flow(at).status;
+                let stays = status.contains(Status::CONFIRMED) && !status.contains(Status::DYING);
+                (Some(info), stays.then(|| FlowState::of(&self.conntrack.table, at, now)))
+            }
+        };
+        Ending { info: info.into(), flow }
     }
 }
 
@@ -107,10 +136,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         packet: &mut Packet,
         passage: &mut Passage<A>,
     ) -> Result<Verdict, Reason> {
-        if !is_unicast(passage.headers.src) {
+        if !passage.headers.src.is_unicast() {
+            self.note(Topic::Route, || format!("the source {} is no single host's address", passage.headers.src));
             return Err(Reason::NotUnicast);
         }
-        self.note(Topic::Hook, || "PRE_ROUTING".into());
+        self.watch.hook(Hook::PreRouting);
         if self.gather(Place::Arriving(input), packet, passage)? == Gathered::Waits {
             return Ok(Verdict::Hold);
         }
@@ -119,17 +149,17 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
         self.translate(Hook::PreRouting, packet, passage)?;
         match self.stack.routes.way(passage.headers.dst) {
-            Way::Local | Way::Many => {
-                self.note(Topic::Route, || "to this host".into());
+            way @ (Way::Local | Way::Many) => {
+                self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
             }
-            Way::Out(output) => {
+            way @ Way::Out(output) => {
                 passage.output = Some(output);
-                let interfaces = self.interfaces;
-                self.note(Topic::Route, || format!("out by {}", name(interfaces, Some(output))));
+                self.note_way(passage.headers.dst, way);
                 self.forward(packet, passage, output)
             }
-            Way::None => {
+            way @ Way::None => {
+                self.note_way(passage.headers.dst, way);
                 self.complain(packet, passage, Trouble::HostUnreachable);
                 Err(Reason::NoRoute)
             }
@@ -137,7 +167,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     }
 
     fn input(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        self.note(Topic::Hook, || "LOCAL_IN".into());
+        self.watch.hook(Hook::Input);
         self.ask(TableName::Mangle, Hook::Input, packet, passage)?;
         self.ask(TableName::Filter, Hook::Input, packet, passage)?;
         if self.stack.conntrack.settings.personality.nat_local_in {
@@ -154,33 +184,42 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         output: InterfaceId,
     ) -> Result<Verdict, Reason> {
         if passage.headers.ttl <= 1 {
+            let ttl = passage.headers.ttl;
+            self.note(Topic::Route, || format!("its time to live is {ttl}: this is one router too many"));
             self.complain(packet, passage, Trouble::TimeExceeded);
             return Err(Reason::TimeExceeded);
         }
         self.fits(packet, passage, output)?;
-        if let Ok(mut ip) = ip::Packet::new_checked(&mut packet.bytes[..]) {
-            let _ = ip.decrement_ttl();
-        }
+        A::decrement_ttl(&mut packet.bytes);
         passage.headers.ttl -= 1;
-        self.note(Topic::Hook, || "FORWARD".into());
+        let ttl = passage.headers.ttl;
+        self.note(Topic::Route, || format!("its time to live goes from {} to {ttl}", ttl + 1));
+        self.watch.hook(Hook::Forward);
         self.ask(TableName::Mangle, Hook::Forward, packet, passage)?;
         self.ask(TableName::Filter, Hook::Forward, packet, passage)?;
         self.leave(packet, passage, output)
     }
 
     fn leave(&mut self, packet: &mut Packet, passage: &mut Passage<A>, output: InterfaceId) -> Result<Verdict, Reason> {
-        self.note(Topic::Hook, || "POST_ROUTING".into());
+        self.watch.hook(Hook::PostRouting);
         self.ask(TableName::Mangle, Hook::PostRouting, packet, passage)?;
         self.translate(Hook::PostRouting, packet, passage)?;
         self.confirm(packet, passage)?;
+        if let Seen::Flow { at, info } = passage.seen
+            && passage.input.is_some()
+        {
+            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+        }
         self.cut(output, packet, passage)?;
         Ok(Verdict::Forward(output))
     }
 
     fn send(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
-        let Way::Out(output) = self.stack.routes.way(passage.headers.dst) else { return Err(Reason::NoRoute) };
+        let way = self.stack.routes.way(passage.headers.dst);
+        self.note_way(passage.headers.dst, way);
+        let Way::Out(output) = way else { return Err(Reason::NoRoute) };
         passage.output = Some(output);
-        self.note(Topic::Hook, || "LOCAL_OUT".into());
+        self.watch.hook(Hook::Output);
         if self.gather(Place::Leaving, packet, passage)? == Gathered::Waits {
             return Ok(Verdict::Hold);
         }
@@ -189,7 +228,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.ask(TableName::Mangle, Hook::Output, packet, passage)?;
         self.translate(Hook::Output, packet, passage)?;
         self.ask(TableName::Filter, Hook::Output, packet, passage)?;
-        match self.stack.routes.way(passage.headers.dst) {
+        let way = self.stack.routes.way(passage.headers.dst);
+        if way != Way::Out(output) {
+            self.note_way(passage.headers.dst, way);
+        }
+        match way {
             Way::Out(output) => {
                 passage.output = Some(output);
                 self.leave(packet, passage, output)
@@ -204,14 +247,25 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     fn track(&mut self, packet: &Packet, passage: &mut Passage<A>, arrives: bool) -> Result<(), Reason> {
         if passage.seen != Seen::Invalid {
             self.stack.said = Some(passage.seen);
+            let is_untracked = passage.seen == Seen::Untracked;
+            self.note(Topic::Table, || match is_untracked {
+                true => "UNTRACKED, as a rule in raw says: no flow is looked up, nothing is translated".into(),
+                false => "it belongs to the flow of the packet that it answers".into(),
+            });
             return Ok(());
         }
-        let ask = Ask { now: passage.now, template: passage.template.as_ref(), mark: packet.mark, arrives };
+        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
         let entered = self.stack.conntrack.enter(&ask, &packet.bytes, &passage.headers, self.watch);
         passage.seen = entered.map_err(|stopped| match stopped {
             Stopped::TableFull => Reason::TableFull,
             Stopped::Tracker => Reason::Tracker,
         })?;
+        let seen = passage.seen;
+        self.note(Topic::Table, || match seen {
+            Seen::Invalid => "the packet is INVALID: it goes on without a flow, and nothing is translated".into(),
+            Seen::Untracked => "the packet is UNTRACKED: messages of this kind never have a flow".into(),
+            Seen::Flow { info, .. } => format!("the packet is {}", Info::Tracked(info)),
+        });
         self.stack.said = Some(passage.seen);
         Ok(())
     }
@@ -247,7 +301,11 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let masquerade = self.stack.conntrack.table.flow(at).masquerade;
         let leaves = hook == Hook::PostRouting && info.direction() == Direction::Original;
         if leaves && masquerade.is_some() && masquerade != passage.output {
-            self.stack.conntrack.table.flow_mut(at).status |= crate::Status::DYING;
+            self.stack.conntrack.table.flow_mut(at).status |= Status::DYING;
+            let [old, new] = [masquerade, passage.output].map(|id| name(self.interfaces, id));
+            self.watch.note(Topic::Nat, || {
+                format!("its flow is masqueraded behind {old}, and it leaves by {new}: the flow and the packet go")
+            });
             return Err(Reason::OtherInterface);
         }
         Ok(())
@@ -271,21 +329,26 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
                 let range = match translation {
                     Translation::To(_, range) => range,
                     Translation::Masquerade(range) => {
-                        let own = self.address_of(passage.output).ok_or(Reason::NoAddress)?;
+                        let own = self.address_of(passage.output);
+                        self.note_own("masquerade", passage.output, own);
+                        let own = own.ok_or(Reason::NoAddress)?;
                         self.stack.conntrack.table.flow_mut(at).masquerade = passage.output;
                         Range { addresses: Some((own, own)), ..range }
                     }
                     Translation::Redirect(range) => {
                         let own = match hook {
                             Hook::Output => loopback::<A>(),
-                            _ => self.address_of(passage.input),
+                            Hook::PreRouting | Hook::Input | Hook::Forward | Hook::PostRouting => {
+                                self.address_of(passage.input)
+                            }
                         };
+                        self.note_own("redirect", passage.input, own);
                         let own = own.ok_or(Reason::NoAddress)?;
                         Range { addresses: Some((own, own)), ..range }
                     }
                 };
                 let manip = translation.manip();
-                self.note(Topic::Nat, || format!("a rule asks for {range}"));
+                self.note(Topic::Nat, || format!("the rule allows as {manip}: {range}"));
                 self.stack.conntrack.decide(now, at, &range, manip, self.watch);
             }
         }
@@ -306,8 +369,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         Ok(())
     }
 
-    /// Asks a table that filters, marks or prepares.
-    #[inline]
+    /// Asks a table that filters, marks or prepares, if it may have something to say.
+    #[inline(always)]
     fn ask(
         &mut self,
         table: TableName,
@@ -316,8 +379,21 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<(), Reason> {
         if !self.stack.is_busy(table, hook) {
+            self.note(Topic::Tried, || format!("{table}: no chain at {hook}"));
             return Ok(());
         }
+        self.obey(table, hook, packet, passage)
+    }
+
+    /// Does what a table says.
+    #[inline(never)]
+    fn obey(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        packet: &mut Packet,
+        passage: &mut Passage<A>,
+    ) -> Result<(), Reason> {
         match self.run(table, hook, packet, passage) {
             Decision::Accept | Decision::Nat(_) => Ok(()),
             Decision::Drop => Err(Reason::Rule(table, hook)),
@@ -391,6 +467,31 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.interfaces.get(id?.place()).and_then(Interface::address)
     }
 
+    /// Says which way was chosen, and by which route.
+    #[inline]
+    fn note_way(&mut self, to: A, way: Way) {
+        let Self { stack, interfaces, watch, .. } = self;
+        watch.note(Topic::Route, || match way {
+            Way::Local => format!("{to} is this host's own address: in"),
+            Way::Many => format!("{to} is no single host's address: in"),
+            Way::Out(output) => {
+                let route = stack.routes.network_of(to).map_or_else(String::new, |net| format!(" (route {net})"));
+                format!("{to}: out by {}{route}", name(interfaces, Some(output)))
+            }
+            Way::None => format!("no route leads to {to}"),
+        });
+    }
+
+    /// Says which of the router's addresses is used.
+    #[inline]
+    fn note_own(&mut self, what: &str, id: Option<InterfaceId>, own: Option<A>) {
+        let interface = name(self.interfaces, id);
+        self.watch.note(Topic::Nat, || match own {
+            Some(own) => format!("{what}: the address of {interface} is {own}"),
+            None => format!("{what}: {interface} has no address"),
+        });
+    }
+
     /// Tells the sender of a packet what is wrong with it.
     pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
         let router = self.address_of(passage.input);
@@ -423,8 +524,16 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
         let mut packet = Packet::from(bytes);
         let mut passage = Passage::new(now, None, headers, attached);
-        self.note(Topic::Hook, || "the router answers".into());
-        if let Ok(Verdict::Forward(by)) = self.send(&mut packet, &mut passage) {
+        self.watch.aside(true);
+        let sent = self.send(&mut packet, &mut passage);
+        self.watch.aside(false);
+        let interfaces = self.interfaces;
+        self.note(Topic::Answer, || match sent {
+            Ok(Verdict::Forward(by)) => format!("the router's answer goes out by {}", name(interfaces, Some(by))),
+            Ok(Verdict::Deliver | Verdict::Hold | Verdict::Drop(_)) => "the router's answer is for itself".into(),
+            Err(reason) => format!("the router's answer is dropped: {reason}"),
+        });
+        if let Ok(Verdict::Forward(by)) = sent {
             self.outbox.packet(by, packet);
         }
         if attached == Seen::Invalid {
@@ -440,6 +549,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if packet.bytes.len() <= usize::from(mtu) || passage.may_be_cut(packet, mtu) {
             return Ok(());
         }
+        let length = packet.bytes.len();
+        self.note(Topic::Route, || {
+            format!("it has {length} bytes, the way out takes {mtu}, and it may not be fragmented")
+        });
         self.complain(packet, passage, Trouble::TooBig { mtu });
         Err(Reason::TooBig)
     }
@@ -457,7 +570,7 @@ struct Around<'a, K> {
     mark: u32,
     seen: &'a mut Seen,
     flow_mark: &'a mut Option<u32>,
-    template: &'a mut Option<Template>,
+    template: &'a mut Option<Box<Template>>,
     traced: &'a mut bool,
     outbox: &'a mut Outbox,
     kind: K,
@@ -473,7 +586,7 @@ impl<A: Address, K: Fn(A) -> AddressKind> Host<A> for Around<'_, K> {
             Effect::Mark(mark) => self.mark = mark,
             Effect::FlowMark(mark) => *self.flow_mark = Some(mark),
             Effect::Untrack => *self.seen = Seen::Untracked,
-            Effect::Template(template) => *self.template = Some(template.clone()),
+            Effect::Template(template) => *self.template = Some(Box::new(template.clone())),
             Effect::Log(log) => self.outbox.log(self.now, log, self.bytes),
             Effect::Trace => *self.traced = true,
         }

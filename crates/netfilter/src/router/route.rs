@@ -1,11 +1,9 @@
 //! Which way a packet goes: the longest prefix wins.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
+use crate::headers::Family;
 use crate::interface::{Interface, InterfaceId};
-use crate::tuple::Address;
 
 /// The routes of one family.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +31,7 @@ pub(super) enum Way {
     None,
 }
 
-impl<A: Address> Routes<A> {
+impl<A: Family> Routes<A> {
     pub(super) fn new() -> Self {
         Self { routes: Vec::new(), local: Vec::new(), broadcast: Vec::new() }
     }
@@ -67,12 +65,19 @@ impl<A: Address> Routes<A> {
         if self.local.contains(&to) {
             return Way::Local;
         }
-        if !is_unicast(to) || self.broadcast.contains(&to) {
+        if !to.is_unicast() || self.broadcast.contains(&to) {
             return Way::Many;
         }
         let number = to.to_number();
         let route = self.routes.iter().find(|route| number & route.mask == route.network.to_number());
         route.map_or(Way::None, |route| Way::Out(route.to))
+    }
+
+    /// The network of the route that leads to an address, for whoever wants to know.
+    pub(super) fn network_of(&self, to: A) -> Option<IpNet> {
+        let number = to.to_number();
+        let route = self.routes.iter().find(|route| number & route.mask == route.network.to_number())?;
+        IpNet::new(route.network.into(), route.mask.count_ones() as u8).ok()
     }
 
     pub(super) fn is_local(&self, address: A) -> bool {
@@ -81,13 +86,5 @@ impl<A: Address> Routes<A> {
 
     pub(super) fn is_broadcast(&self, address: A) -> bool {
         self.broadcast.contains(&address)
-    }
-}
-
-/// Whether an address can be one host's.
-pub(super) fn is_unicast<A: Address>(address: A) -> bool {
-    match address.into() {
-        IpAddr::V4(v4) => !(v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240),
-        IpAddr::V6(v6) => !(v6.is_multicast() || v6.is_unspecified()),
     }
 }

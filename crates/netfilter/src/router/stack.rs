@@ -2,12 +2,10 @@
 
 use pinhole_sansio::{Instant, Rng};
 
-use super::Packet;
 use super::route::Routes;
 use crate::conntrack::{Conntrack, Seen};
 use crate::fragment::Reassembly;
 use crate::headers::Family;
-use crate::interface::InterfaceId;
 use crate::rules::{Hook, Ruleset, TableName};
 use crate::table::Flow;
 
@@ -25,12 +23,12 @@ pub(super) struct Stack<A: Family> {
     pub(super) translates: bool,
     /// What conntrack said of the last packet; nothing if it did not get that far.
     pub(super) said: Option<Seen>,
+    /// Whether no rule wants to see every packet.
+    pub(super) hurries: bool,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
 
-/// Packets whose memory is asked for together.
-pub(super) const BATCH: usize = 32;
 /// The share of the table above which flows that are as good as over go early: 95 %.
 const PRESSURE: (usize, usize) = (95, 100);
 
@@ -44,6 +42,7 @@ impl<A: Family> Stack<A> {
             identifications: Rng::from_seed(seed),
             translates: false,
             said: None,
+            hurries: true,
             busy: [0; 4],
         }
     }
@@ -54,6 +53,7 @@ impl<A: Family> Stack<A> {
             let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
+        self.hurries = self.may_hurry();
         self.rules = rules;
     }
 
@@ -61,21 +61,6 @@ impl<A: Family> Stack<A> {
     #[inline]
     pub(super) fn is_busy(&self, table: TableName, hook: Hook) -> bool {
         self.busy[table as usize] & 1 << hook as u8 != 0
-    }
-
-    /// Asks for the memory of the flows of these packets, which will be worked on next: all the first reads, then all the
-    /// second ones, so that the processor waits for them together. Nothing is decided here.
-    #[inline]
-    pub(super) fn expect(&self, packets: &[Packet]) {
-        let table = &self.conntrack.table;
-        let mut places = [None; BATCH];
-        for (packet, place) in packets.iter().zip(&mut places) {
-            let headers = A::headers(&packet.bytes).ok();
-            let tuple = headers.and_then(|headers| headers.tuple(&packet.bytes));
-            *place = tuple.and_then(|tuple| table.peek(table.hash(&tuple, 0)));
-        }
-        let touched = places.iter().flatten().fold(0, |sum, &place| sum ^ table.touch(place));
-        core::hint::black_box(touched);
     }
 
     /// Removes what is over, and under pressure what is as good as over (`gc_worker`).
@@ -88,10 +73,5 @@ impl<A: Family> Stack<A> {
         self.conntrack.table.sweep(now, usize::MAX, may_go);
         self.conntrack.bury(now);
         self.conntrack.expectations.expire(now);
-    }
-
-    /// The interface `id` is gone, or has lost its address: what was masqueraded behind it goes.
-    pub(super) fn unmasquerade(&mut self, now: Instant, id: InterfaceId) {
-        self.conntrack.delete_all(now, |flow| flow.masquerade == Some(id));
     }
 }

@@ -170,7 +170,7 @@ fn what_happens_is_told_step_by_step() {
     let mut notes = Vec::new();
     home.router.explain(home.now, home.lan, &mut packet, &mut notes);
     let told: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
-    for expected in ["PRE_ROUTING", "FORWARD", "POST_ROUTING", "out by wan"] {
+    for expected in ["PRE_ROUTING", "192.0.2.1: out by wan (route 0.0.0.0/0)", "FORWARD", "POST_ROUTING"] {
         assert!(told.contains(&expected), "{told:#?}");
     }
     assert!(told.iter().any(|text| text.contains("confirmed")), "{told:#?}");

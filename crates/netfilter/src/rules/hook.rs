@@ -32,6 +32,17 @@ impl Hook {
         }
     }
 
+    /// The name of the place itself, as netfilter has it: `PRE_ROUTING`.
+    pub const fn point(self) -> &'static str {
+        match self {
+            Self::PreRouting => "PRE_ROUTING",
+            Self::Input => "LOCAL_IN",
+            Self::Forward => "FORWARD",
+            Self::Output => "LOCAL_OUT",
+            Self::PostRouting => "POST_ROUTING",
+        }
+    }
+
     /// The hook whose built-in chain has this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hook| hook.name() == name)

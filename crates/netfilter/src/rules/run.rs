@@ -6,7 +6,7 @@ use super::ruleset::Loaded;
 use super::set::Sets;
 use super::subject::{Effect, Flow, Host, Subject, Tracking};
 use super::target::{ConnmarkChange, Reject, Target, Translation};
-use super::trace::{Line, NoMatch, Trace};
+use super::trace::{Ended, Line, Matched, NoMatch, Undecided};
 use super::{Chain, Hook, Policy, Ruleset, States, TableName};
 use crate::nat::{Manip, Range};
 use crate::status::CtInfo;
@@ -69,7 +69,7 @@ impl<A: Address> Loaded<A> {
         {
             rule.counters.count(length);
             let line = Line { table: table.name, chain: name, rule: 1 };
-            watch.note(Topic::Rule, || Trace { line, what: "rule" });
+            watch.note(Topic::Rule, || Matched { line, rule });
         }
         Decision::Accept
     }
@@ -90,9 +90,9 @@ impl<A: Address> Loaded<A> {
         loop {
             let line = Line { table: table.name, chain: "", rule };
             let Some(current) = table.chains[chain].rules.get_mut(rule) else {
-                let line = Line { chain: &table.chains[chain].name, rule: rule + 1, ..line };
+                let line = Line { chain: &table.chains[chain].name, ..line };
                 let Some(back) = stack.pop() else { break };
-                watch.note(Topic::Rule, || Trace { line, what: "return" });
+                watch.note(Topic::Rule, || Ended { line, back: &table.chains[back.0].name });
                 (chain, rule) = back;
                 continue;
             };
@@ -100,11 +100,8 @@ impl<A: Address> Loaded<A> {
             if let Some(refusal) = current.refusal(&seen, sets, host) {
                 let chain = &table.chains[chain];
                 let current = &chain.rules[rule - 1];
-                watch.note(Topic::Rule, || NoMatch {
-                    line: Line { chain: &chain.name, rule, ..line },
-                    refusal,
-                    of: current,
-                });
+                let line = Line { chain: &chain.name, rule, ..line };
+                watch.note(Topic::Tried, || NoMatch { line, refusal, of: current, seen: &seen });
                 if refusal == Refusal::Malformed {
                     return Decision::Drop;
                 }
@@ -112,9 +109,18 @@ impl<A: Address> Loaded<A> {
             }
             current.counters.count(subject.length);
             let current = &table.chains[chain];
-            watch.note(Topic::Rule, || Trace { line: Line { chain: &current.name, rule, ..line }, what: "rule" });
+            let line = Line { chain: &current.name, rule, ..line };
+            watch.note(Topic::Rule, || Matched { line, rule: &current.rules[rule - 1] });
             let Some(target) = &current.rules[rule - 1].target else { continue };
-            match step(target, hook, &mut seen, host) {
+            let (mark, flow_mark) = (seen.mark, seen.flow_mark);
+            let step = step(target, hook, &mut seen, host);
+            if mark != seen.mark {
+                watch.note(Topic::Rule, || format!("the packet's mark is {:#x} now", seen.mark));
+            }
+            if flow_mark != seen.flow_mark {
+                watch.note(Topic::Rule, || format!("the flow's mark is {:#x} now", seen.flow_mark));
+            }
+            match step {
                 Step::Next => {}
                 Step::Decide(decision) => return decision,
                 Step::Return => match stack.pop() {
@@ -131,7 +137,10 @@ impl<A: Address> Loaded<A> {
         let base = &mut table.chains[base];
         base.counters.count(subject.length);
         let line = Line { table: table.name, chain: &base.name, rule: base.rules.len() + 1 };
-        watch.note(Topic::Rule, || Trace { line, what: "policy" });
+        let (policy, is_empty) = (base.policy, base.rules.is_empty());
+        let is_dull = is_empty && policy != Some(Policy::Drop);
+        let topic = if is_dull { Topic::Tried } else { Topic::Rule };
+        watch.note(topic, || Undecided { line, policy, is_empty });
         match base.policy {
             Some(Policy::Drop) => Decision::Drop,
             Some(Policy::Accept) | None => Decision::Accept,

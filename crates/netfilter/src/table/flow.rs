@@ -37,13 +37,41 @@ pub struct Flow<A> {
     pub zone: Zone,
     /// By which interface it is masqueraded, if it is.
     pub masquerade: Option<InterfaceId>,
+    /// By which interface packets of each direction leave, once one has; forgotten when routes change.
+    pub(crate) ways: [Option<InterfaceId>; 2],
     protocol: u8,
-    pub(super) has_source: bool,
-    pub(super) has_extra: bool,
-    pub(super) is_free: bool,
-    pub(super) reply_only: bool,
+    pub(super) bits: Bits,
     /// What its tracker remembers.
     pub state: State,
+}
+
+/// What the table knows of a place, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bits(u8);
+
+impl Bits {
+    /// It is linked with others from the same source.
+    pub(super) const HAS_SOURCE: Self = Self(1);
+    /// Something is kept aside of it.
+    pub(super) const HAS_EXTRA: Self = Self(2);
+    /// There is no flow.
+    pub(super) const IS_FREE: Self = Self(4);
+    /// It is found by its reply tuple only.
+    pub(super) const REPLY_ONLY: Self = Self(8);
+
+    #[inline]
+    pub(super) const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[inline]
+    pub(super) const fn put(&mut self, other: Self, set: bool) {
+        if set {
+            self.0 |= other.0;
+        } else {
+            self.0 &= !other.0;
+        }
+    }
 }
 
 /// One direction of a flow.
@@ -155,11 +183,9 @@ impl<A: Address> Flow<A> {
             status: Status::default(),
             zone,
             masquerade: None,
+            ways: [None, None],
             protocol: original.protocol,
-            has_source: false,
-            has_extra: false,
-            is_free: false,
-            reply_only: false,
+            bits: Bits(0),
             state,
         }
     }
@@ -185,6 +211,12 @@ impl<A: Address> Flow<A> {
     /// How long it will live if nothing comes.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.expires.since(now)
+    }
+
+    /// Whether something is kept aside of it.
+    #[inline]
+    pub(crate) const fn has_extra(&self) -> bool {
+        self.bits.contains(Bits::HAS_EXTRA)
     }
 
     /// The IP protocol number.

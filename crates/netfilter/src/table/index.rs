@@ -125,6 +125,37 @@ impl Index {
         self.buckets.capacity() * size_of::<Bucket>()
     }
 
+    /// For tests: how many values there are, after a look at whether each lies where its hash leads.
+    ///
+    /// # Errors
+    /// What does not agree.
+    pub(super) fn audit(&self, hash_of: impl Fn(u32) -> u64) -> Result<usize, String> {
+        let mut passed = vec![0; self.buckets.len()];
+        let mut len = 0;
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            for slot in (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0) {
+                let hash = hash_of(bucket.values[slot]);
+                if bucket.tags[slot] != tag(hash) {
+                    return Err(format!("value {} has the tag of another one", bucket.values[slot]));
+                }
+                len += 1;
+                let mut before = self.home(hash);
+                while before != at {
+                    passed[before] += 1;
+                    before = self.after(before);
+                }
+            }
+        }
+        let wrong = self.buckets.iter().zip(&passed).position(|(bucket, &passed)| bucket.overflow != passed);
+        match wrong {
+            Some(at) => {
+                Err(format!("{} values have passed bucket {at}, counted as {}", passed[at], self.buckets[at].overflow))
+            }
+            None if len != self.len => Err(format!("{len} values, counted as {}", self.len)),
+            None => Ok(len),
+        }
+    }
+
     fn place(&mut self, hash: u64, value: u32) {
         let mut at = self.home(hash);
         loop {

@@ -7,6 +7,7 @@
 //!
 //! Expiry is lazy, as in Linux: a lookup that meets an expired flow removes it, and [`Table::sweep`] goes through the rest.
 
+mod audit;
 mod flow;
 mod hash;
 mod index;
@@ -19,7 +20,7 @@ pub use flow::{Counters, Extra, Flow, FlowId, Zone};
 
 use crate::status::{Direction, Status};
 use crate::tuple::{Address, Tuple};
-use flow::{NOBODY, Place};
+use flow::{Bits, NOBODY, Place};
 use hash::Secret;
 use index::Index;
 
@@ -144,7 +145,7 @@ impl<A: Address> Table<A> {
         }
         let flow = &mut self.flows[at as usize];
         flow.status |= Status::CONFIRMED;
-        flow.reply_only = only == Some(Direction::Reply);
+        flow.bits.put(Bits::REPLY_ONLY, only == Some(Direction::Reply));
     }
 
     /// Removes a flow, found or not.
@@ -152,19 +153,19 @@ impl<A: Address> Table<A> {
         let flow = self.flows[at as usize].clone();
         if flow.status.contains(Status::CONFIRMED) {
             for direction in [Direction::Original, Direction::Reply] {
-                if direction == Direction::Reply || !flow.reply_only {
+                if direction == Direction::Reply || !flow.bits.contains(Bits::REPLY_ONLY) {
                     let place = Place { at, direction };
                     self.index.remove(self.hash_of(place), place.bits());
                 }
             }
         }
         self.unlink_source(at);
-        let extra = if flow.has_extra { self.extras.remove(&at) } else { None };
+        let extra = if flow.bits.contains(Bits::HAS_EXTRA) { self.extras.remove(&at) } else { None };
         let place = &mut self.flows[at as usize];
         place.generation = place.generation.wrapping_add(1);
         place.status = Status::default();
-        place.is_free = true;
-        place.has_extra = false;
+        place.bits.put(Bits::IS_FREE, true);
+        place.bits.put(Bits::HAS_EXTRA, false);
         place.newer = self.free;
         self.free = at;
         self.len -= 1;
@@ -191,13 +192,13 @@ impl<A: Address> Table<A> {
     /// The place of a flow, if it still is the one that had this name.
     pub fn place(&self, id: FlowId) -> Option<u32> {
         let flow = self.flows.get(id.at as usize)?;
-        (!flow.is_free && flow.generation == id.generation).then_some(id.at)
+        (!flow.bits.contains(Bits::IS_FREE) && flow.generation == id.generation).then_some(id.at)
     }
 
     /// What is kept aside of a flow.
     #[inline]
     pub fn extra(&self, at: u32) -> Option<&Extra<A>> {
-        if !self.flows[at as usize].has_extra {
+        if !self.flows[at as usize].bits.contains(Bits::HAS_EXTRA) {
             return None;
         }
         self.extras.get(&at).map(|extra| &**extra)
@@ -206,7 +207,7 @@ impl<A: Address> Table<A> {
     /// What is kept aside of a flow, if anything is.
     #[inline]
     pub fn extra_mut(&mut self, at: u32) -> Option<&mut Extra<A>> {
-        if !self.flows[at as usize].has_extra {
+        if !self.flows[at as usize].bits.contains(Bits::HAS_EXTRA) {
             return None;
         }
         self.extras.get_mut(&at).map(|extra| &mut **extra)
@@ -215,13 +216,14 @@ impl<A: Address> Table<A> {
     /// The flow, and what is kept aside of it.
     pub(crate) fn parts(&mut self, at: u32) -> (&mut Flow<A>, Option<&mut Extra<A>>) {
         let flow = &mut self.flows[at as usize];
-        let extra = if flow.has_extra { self.extras.get_mut(&at).map(|extra| &mut **extra) } else { None };
+        let extra =
+            if flow.bits.contains(Bits::HAS_EXTRA) { self.extras.get_mut(&at).map(|extra| &mut **extra) } else { None };
         (flow, extra)
     }
 
     /// Makes room aside for a flow.
     pub fn make_extra(&mut self, at: u32) -> &mut Extra<A> {
-        self.flows[at as usize].has_extra = true;
+        self.flows[at as usize].bits.put(Bits::HAS_EXTRA, true);
         self.extras.entry(at).or_default()
     }
 
@@ -241,7 +243,7 @@ impl<A: Address> Table<A> {
         let flow = &mut self.flows[at as usize];
         flow.older = head.unwrap_or(NOBODY);
         flow.newer = NOBODY;
-        flow.has_source = true;
+        flow.bits.put(Bits::HAS_SOURCE, true);
     }
 
     /// The flows that are translated from the source endpoint of `like`, newest first.
@@ -280,12 +282,22 @@ impl<A: Address> Table<A> {
         let end = self.flows.len().min(self.swept.saturating_add(count));
         for at in self.swept..end {
             let flow = &self.flows[at];
-            if !flow.is_free && flow.status.contains(Status::CONFIRMED) && (flow.expires <= now || early(flow)) {
+            if !flow.bits.contains(Bits::IS_FREE)
+                && flow.status.contains(Status::CONFIRMED)
+                && (flow.expires <= now || early(flow))
+            {
                 self.expire(at as u32);
             }
         }
         self.swept = if end == self.flows.len() { 0 } else { end };
         self.swept == 0
+    }
+
+    /// Forgets by which interfaces packets leave.
+    pub(crate) fn forget_ways(&mut self) {
+        for flow in &mut self.flows {
+            flow.ways = [None, None];
+        }
     }
 
     /// The next flow that was removed because its time was over.
@@ -295,7 +307,9 @@ impl<A: Address> Table<A> {
 
     /// Every flow that is found, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (FlowId, &Flow<A>)> {
-        let there = |(_, flow): &(usize, &Flow<A>)| !flow.is_free && flow.status.contains(Status::CONFIRMED);
+        let there = |(_, flow): &(usize, &Flow<A>)| {
+            !flow.bits.contains(Bits::IS_FREE) && flow.status.contains(Status::CONFIRMED)
+        };
         let name = |(at, flow): (usize, &'_ Flow<A>)| FlowId { at: at as u32, generation: flow.generation };
         self.flows.iter().enumerate().filter(there).map(move |(at, flow)| (name((at, flow)), flow))
     }
@@ -324,8 +338,8 @@ impl<A: Address> Table<A> {
     }
 
     fn unlink_source(&mut self, at: u32) {
-        let Flow { has_source, older, newer, .. } = self.flows[at as usize];
-        if !has_source {
+        let Flow { bits, older, newer, .. } = self.flows[at as usize];
+        if !bits.contains(Bits::HAS_SOURCE) {
             return;
         }
         if newer == NOBODY {
@@ -341,7 +355,7 @@ impl<A: Address> Table<A> {
         if older != NOBODY {
             self.flows[older as usize].newer = newer;
         }
-        self.flows[at as usize].has_source = false;
+        self.flows[at as usize].bits.put(Bits::HAS_SOURCE, false);
     }
 
     fn source_hash(&self, at: u32) -> u64 {

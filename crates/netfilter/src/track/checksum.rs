@@ -1,17 +1,17 @@
 //! Whether a packet is intact: what Linux asks once, when a packet arrives from a device, and only if `nf_conntrack_checksum`
 //! says so. A packet that is not is INVALID.
 
-use core::net::IpAddr;
-
 use pinhole_wire::{Protocol, checksum::Sum, tcp, udp};
 
 use super::{Upper, u16_at};
+use crate::headers::Family;
 use crate::settings::Settings;
 use crate::tuple;
 
 /// Whether the checksum of what an IP packet carries is right between these addresses, as far as it has one and Linux looks.
 /// What is too short to have one is for the tracker to refuse.
-pub fn checksum_is_right(upper: Upper<'_>, src: IpAddr, dst: IpAddr, settings: &Settings) -> bool {
+#[inline]
+pub fn checksum_is_right<A: Family>(upper: Upper<'_>, src: A, dst: A, settings: &Settings) -> bool {
     let Upper { protocol, body } = upper;
     match Protocol::from(protocol) {
         Protocol::Tcp => body.len() < tcp::HEADER_LEN || pseudo(upper, src, dst, body.len()),
@@ -46,8 +46,9 @@ pub fn checksum_is_right(upper: Upper<'_>, src: IpAddr, dst: IpAddr, settings: &
 
 /// Whether the one's complement sum over the pseudo-header and the first `covered` bytes is right. The length in the
 /// pseudo-header is what IP says, not what UDP says.
-fn pseudo(upper: Upper<'_>, src: IpAddr, dst: IpAddr, covered: usize) -> bool {
-    let header = Sum::pseudo_header(src, dst, upper.protocol.into(), upper.body.len());
+#[inline]
+fn pseudo<A: Family>(upper: Upper<'_>, src: A, dst: A, covered: usize) -> bool {
+    let header = A::pseudo_header(src, dst, upper.protocol, upper.body.len());
     header.bytes(&upper.body[..covered]).is_valid()
 }
 

@@ -1,8 +1,10 @@
 //! The state of a flow, whatever its protocol, and which tracker a protocol has.
 
+use core::time::Duration;
+
 use pinhole_wire::Protocol;
 
-use super::{Context, Dccp, Gre, Judgement, Sctp, Tcp, Udp, Upper, generic, icmp, udp};
+use super::{Change, Context, Dccp, Gre, Judgement, Sctp, Tcp, Udp, Upper, generic, icmp, udp};
 use crate::settings::{Settings, Timeouts};
 use crate::tuple::{self, Address};
 use crate::watch::{Topic, Watch};
@@ -75,13 +77,38 @@ impl State {
         };
         if let Judgement::Accept(change) = judgement {
             if let Some(timeout) = change.timeout {
-                watch.note(Topic::Track, || format!("the entry lives {timeout:?} from now on"));
+                watch.note(Topic::Track, || format!("the flow lives {} s from now on", timeout.as_secs_f64()));
             }
             if change.assured {
-                watch.note(Topic::Track, || "the entry becomes ASSURED");
+                watch.note(Topic::Track, || "the flow becomes ASSURED: it is not dropped early");
             }
         }
         judgement
+    }
+
+    /// What a packet does that does what nearly all packets do, and nothing else than to give the flow this long to live; the
+    /// state is as it was if the packet is another one. Only for flows without timeouts of their own.
+    #[inline]
+    pub(crate) fn hurry(&mut self, upper: Upper<'_>, context: &Context<'_>, settings: &Settings) -> Option<Duration> {
+        let judgement = match self {
+            Self::Tcp(tcp) => tcp.established(upper.body, context, settings, &settings.timeouts.tcp, &mut ())?,
+            Self::Udp(udp) => udp.next(upper.body, context, &settings.timeouts, &mut ()),
+            Self::UdpLite
+            | Self::Icmp
+            | Self::Icmpv6
+            | Self::Gre(_)
+            | Self::Sctp(_)
+            | Self::Dccp(_)
+            | Self::Generic => return None,
+        };
+        match judgement {
+            Judgement::Accept(Change { timeout, assured: false, protoinfo: false }) => timeout,
+            Judgement::Accept(_)
+            | Judgement::Invalid { .. }
+            | Judgement::Restart
+            | Judgement::Kill
+            | Judgement::Drop => None,
+        }
     }
 
     /// The state's name as `conntrack -L` prints it, for protocols that have states.

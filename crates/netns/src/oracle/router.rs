@@ -107,7 +107,9 @@ fn is_own_affair(packet: &[u8]) -> bool {
     const OWN: [u8; 6] = [131, 132, 133, 135, 136, 143];
     let message = || {
         let ip = ip::Packet::new_checked(packet).ok()?;
-        let is_own = matches!(ip.src(), IpAddr::V6(src) if src.is_unspecified() || src.is_unicast_link_local());
+        // What is forwarded has one hop less, and comes from somebody.
+        let nobody = matches!(ip.src(), IpAddr::V6(src) if src.is_unspecified() || src.is_unicast_link_local());
+        let is_own = nobody || ip.ttl() == u8::MAX;
         let upper = ip.upper().ok()?;
         let message = icmp::Packet::new_checked(packet.get(upper.offset..upper.end)?).ok()?;
         Some(is_own && upper.protocol == Protocol::Icmpv6 && OWN.contains(&message.message_type()))

@@ -1,6 +1,8 @@
 //! The Internet in a box, felt by sockets on its hosts.
 
 mod behaviour;
+mod crossing;
+mod judges;
 mod lifetime;
 mod oracle;
 mod support;

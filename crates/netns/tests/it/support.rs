@@ -16,6 +16,17 @@ pub(crate) fn skip_without_privilege() -> bool {
     skip
 }
 
+/// Says which program a test needs and this machine lacks.
+pub(crate) fn lacks(program: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    let is_there = std::env::split_paths(&path).chain(system).any(|directory| directory.join(program).is_file());
+    if !is_there {
+        eprintln!("SKIP: {program} is missing; apt-get install {package}");
+    }
+    !is_there
+}
+
 /// The hub, alice and bob, with links of the given delay.
 pub(crate) fn two_homes(alice: Nat, bob: Nat, delay_ms: u64) -> Internet {
     let link = Link::with_delay(Duration::from_millis(delay_ms));

@@ -177,6 +177,43 @@ fn a_packet_without_offload_goes_as_it_is_and_one_without_checksum_gets_it() {
 }
 
 /// Puts `packets` together, and cuts what comes out apart again: (groups, packets in order).
+#[test]
+fn a_partial_checksum_is_renewed_for_other_addresses_and_only_that() {
+    let vnet = |parts: &Parts, flags: u8| VnetHdr {
+        flags,
+        csum_start: parts.transport() as u16,
+        csum_offset: if parts.tcp { 16 } else { 6 },
+        ..VnetHdr::default()
+    };
+    let mut rng = Rng::from_seed(9);
+    for (v6, tcp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let payload = random(&mut rng, 1_001);
+        let (sequence, options) = (5, if tcp { 12 } else { 0 });
+        let parts = Parts { v6, tcp, flow: 7, id: 3, sequence, flags: 0x10, options, payload };
+        let addresses = if v6 { 8..40 } else { 12..20 };
+        // Other addresses and another port, as a NAT gives them. What it did to the checksum does not matter.
+        let mut translated = parts.unfinished();
+        translated[addresses.clone()].copy_from_slice(&random(&mut rng, addresses.len()));
+        translated[parts.transport()..][..2].copy_from_slice(&[0xab, 0xcd]);
+        let (start, field) = (parts.transport(), parts.transport() + usize::from(vnet(&parts, 1).csum_offset));
+        translated[field..field + 2].copy_from_slice(&[0x12, 0x34]);
+        let mut finished = translated.clone();
+        vnet(&parts, 1).renew_partial_checksum(&mut finished);
+        let sum = naive(&finished[start..]);
+        finished[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        let length = ((finished.len() - start) as u32).to_be_bytes();
+        let pseudo = [&finished[addresses], &length, &[0, 0, 0, if tcp { 6 } else { 17 }]].concat();
+        assert_eq!(naive(&[&pseudo, &finished[start..]].concat()), 0, "v6 {v6}, tcp {tcp}");
+        let mut whole = translated.clone();
+        vnet(&parts, 0).renew_partial_checksum(&mut whole);
+        assert_eq!(whole, translated, "a whole checksum stays");
+    }
+    let wrong = VnetHdr { flags: 1, csum_start: 60_000, csum_offset: 6, ..VnetHdr::default() };
+    for length in 0..64 {
+        wrong.renew_partial_checksum(&mut random(&mut rng, length));
+    }
+}
+
 fn round_trip(packets: &[Vec<u8>]) -> (usize, Vec<Vec<u8>>) {
     let (mut arena, mut coalescer) = (Vec::new(), Coalescer::new(true));
     let ranges: Vec<_> = packets

@@ -138,7 +138,7 @@ fn a_table_that_is_not_there_is_idle() {
 }
 
 #[test]
-fn the_way_is_told_as_the_kernel_traces_it() {
+fn the_way_is_told_rule_by_rule_with_what_the_packet_has_instead() {
     let lines = ":FORWARD DROP [0:0]\n:a - [0:0]\n-A FORWARD -i wan -j ACCEPT\n-A FORWARD -p tcp -m tcp --dport 22 -j ACCEPT\n\
                  -A FORWARD -j a\n-A a -m conntrack --ctstate INVALID -j DROP";
     let mut notes: Vec<Note> = Vec::new();
@@ -148,12 +148,14 @@ fn the_way_is_told_as_the_kernel_traces_it() {
     assert_eq!(
         told,
         [
-            "filter:FORWARD:rule:1 does not match: -i wan",
-            "filter:FORWARD:rule:2 does not match: -m tcp --dport 22",
-            "TRACE: filter:FORWARD:rule:3",
-            "filter:a:rule:1 does not match: -m conntrack --ctstate INVALID",
-            "TRACE: filter:a:return:2",
-            "TRACE: filter:FORWARD:policy:4",
+            "filter:FORWARD:1 does not match: -i wan, and its way in is lan0 (of -i wan -j ACCEPT)",
+            "filter:FORWARD:2 does not match: -m tcp --dport 22, and it goes from port 40000 to 80, flags S \
+             (of -p tcp -m tcp --dport 22 -j ACCEPT)",
+            "filter:FORWARD:3 matches: -j a",
+            "filter:a:1 does not match: -m conntrack --ctstate INVALID, and it is NEW \
+             (of -m conntrack --ctstate INVALID -j DROP)",
+            "filter:a ends without a decision: back to FORWARD",
+            "filter:FORWARD: no rule decided, the policy is DROP",
         ]
     );
 }
@@ -199,8 +201,10 @@ fn the_rule_for_answered_flows_counts_and_is_traced_as_any_other() {
         assert_eq!(decided, decision);
     }
     let told: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
-    let no = "filter:FORWARD:rule:1 does not match: -m conntrack --ctstate RELATED,ESTABLISHED";
-    assert_eq!(told, ["TRACE: filter:FORWARD:rule:1", no, "TRACE: filter:FORWARD:rule:2"]);
+    let yes = "filter:FORWARD:1 matches: -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+    let no = "filter:FORWARD:1 does not match: -m conntrack --ctstate RELATED,ESTABLISHED, and it is NEW \
+              (of -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT)";
+    assert_eq!(told, [yes, no, "filter:FORWARD:2 matches: -j DROP"]);
     let counted = ruleset.tables().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
     assert!(counted.map(|rule| rule.counters).eq([Counters { packets: 1, bytes: 46 }; 2]));
 }

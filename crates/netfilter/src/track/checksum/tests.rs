@@ -1,6 +1,6 @@
 //! Checksums of packets that others have made, and of those that we make and break.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 
 use pinhole_wire::{build, ipv4};
 
@@ -8,8 +8,8 @@ use super::{checksum_is_right, crc32c};
 use crate::settings::{Personality, Settings};
 use crate::track::Upper;
 
-const SRC: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-const DST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const SRC: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const DST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn is_right(protocol: u8, body: &[u8]) -> bool {
     checksum_is_right(Upper { protocol, body }, SRC, DST, &Settings::of(Personality::V6_12))
@@ -26,14 +26,14 @@ fn check(protocol: u8, packet: &[u8]) {
 
 #[test]
 fn tcp_udp_and_icmp_are_summed_whole() {
-    let (src, dst) = (SocketAddr::new(SRC, 4_000), SocketAddr::new(DST, 53));
+    let (src, dst) = (SocketAddr::new(SRC.into(), 4_000), SocketAddr::new(DST.into(), 53));
     let mut out = [0; 100];
     let len = build::udp(src, dst, 64, b"query", &mut out).expect("room");
     check(17, &out[..len]);
     let len = build::tcp(src, dst, 64, build::Segment::default(), b"data", &mut out).expect("room");
     check(6, &out[..len]);
     let echo = build::Echo { reply: false, identifier: 7, sequence: 1 };
-    let len = build::echo(SRC, DST, 64, echo, b"ping", &mut out).expect("room");
+    let len = build::echo(SRC.into(), DST.into(), 64, echo, b"ping", &mut out).expect("room");
     check(1, &out[..len]);
 }
 
@@ -67,7 +67,8 @@ fn sctp_is_checked_by_its_crc_with_the_lowest_octet_first() {
 fn udp_lite_is_summed_as_far_as_it_says() {
     // Coverage 8: the data may change, the header may not.
     let mut body = [&[0, 1, 0, 2, 0, 8, 0, 0][..], b"data"].concat();
-    let sum = pinhole_wire::checksum::Sum::pseudo_header(SRC, DST, 136.into(), body.len()).bytes(&body[..8]);
+    let sum =
+        pinhole_wire::checksum::Sum::pseudo_header(SRC.into(), DST.into(), 136.into(), body.len()).bytes(&body[..8]);
     body[6..8].copy_from_slice(&sum.finish().to_be_bytes());
     assert!(is_right(136, &body));
     body[11] ^= 1;

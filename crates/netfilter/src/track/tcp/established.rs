@@ -4,7 +4,7 @@
 use pinhole_wire::tcp::{Flags, HEADER_LEN};
 
 use super::segment::highest_sack;
-use super::window::{Conditions, Numbers, learn};
+use super::window::{Conditions, Numbers, learn, note_inside};
 use super::{Event, SideFlags, Tcp, TcpState};
 use crate::settings::{Settings, TcpTimeouts};
 use crate::status::{Direction, Status};
@@ -17,7 +17,7 @@ const MORE: u8 = Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0 | Flags::ACK.0;
 impl Tcp {
     /// What a segment does, if it is a plain ACK of an established flow with nothing special about it.
     #[inline(always)]
-    pub(super) fn established(
+    pub(in crate::track) fn established(
         &mut self,
         body: &[u8],
         context: &Context<'_>,
@@ -50,6 +50,7 @@ impl Tcp {
         if sender.maxwin == 0 || !Conditions::of(numbers, sender, receiver).hold() {
             return None;
         }
+        note_inside(numbers, sender, receiver, watch);
         learn(numbers, u32::from(window) << sender.scale, true, sender, receiver);
         self.count_retransmission(direction, numbers, window);
         self.last.event = Event::Ack;

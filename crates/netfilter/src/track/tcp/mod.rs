@@ -406,7 +406,10 @@ impl Tcp {
         }
         if event == Event::Rst {
             match settings.personality.inexact_rst {
-                InexactRst::Close => return timeouts.of(TcpState::Close),
+                InexactRst::Close => {
+                    watch.note(Topic::Track, || "a RST: the CLOSE timeout, whether or not the state stays");
+                    return timeouts.of(TcpState::Close);
+                }
                 InexactRst::CappedToUnacknowledged if self.state == TcpState::Established => {
                     return by_state.min(unacknowledged);
                 }

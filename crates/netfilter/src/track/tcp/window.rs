@@ -225,6 +225,7 @@ impl Tcp {
             let liberal = settings.tcp_be_liberal || sender.flags.contains(SideFlags::BE_LIBERAL);
             return outside(numbers, conditions, sender, receiver, liberal, watch);
         }
+        note_inside(numbers, sender, receiver, watch);
         let win = u32::from(segment.window) << if segment.has(Flags::SYN) { 0 } else { sender.scale };
         learn(numbers, win, segment.has(Flags::ACK), sender, receiver);
         if segment.event == Event::Ack {
@@ -367,6 +368,19 @@ fn oldest_ack(sender: &Side, receiver: &Side) -> u32 {
     receiver.end.wrapping_sub(sender.maxwin.max(OLDEST_ACK)).wrapping_sub(1)
 }
 
+/// Tells that all conditions hold, with the numbers.
+#[inline(always)]
+pub(super) fn note_inside(numbers: Numbers, sender: &Side, receiver: &Side, watch: &mut impl Watch) {
+    let Numbers { seq, end, sack, .. } = numbers;
+    watch.note(Topic::Track, || {
+        let sent = match receiver.maxwin {
+            0 => "the other side has sent nothing yet".to_owned(),
+            _ => format!("acknowledges {sack} of {} sent, at least {}", receiver.end, oldest_ack(sender, receiver)),
+        };
+        format!("inside the window: {seq} to {end} of {} allowed, {sent}", sender.maxend)
+    });
+}
+
 /// A segment for which some condition does not hold: which is told, and what becomes of it.
 #[cold]
 #[inline(never)]
@@ -384,10 +398,13 @@ fn outside(
     let found = if !i {
         let overshot = end.wrapping_sub(sender.maxend).wrapping_add(1);
         watch.note(Topic::Track, || {
-            format!("window I fails: seq {seq} is past {}, which the receiver allows", sender.maxend)
+            let (maxend, past) = (sender.maxend, seq.wrapping_sub(sender.maxend));
+            format!("window condition I fails: it begins at {seq}, {past} past {maxend}, the last that is allowed")
         });
         if known && ii && iii && iv && overshot <= receiver.maxwin {
-            watch.note(Topic::Track, || format!("only I, and by {overshot} bytes: let through"));
+            watch.note(Topic::Track, || {
+                format!("only I fails, and by {overshot} bytes, less than the window: let through, not answered for")
+            });
             sender.end = end;
             sender.flags |= SideFlags::DATA_UNACKNOWLEDGED;
             Window::Ignore
@@ -395,22 +412,33 @@ fn outside(
             Window::Out
         }
     } else if !iii {
-        watch.note(Topic::Track, || format!("window III fails: {sack} is past {}, which was sent", receiver.end));
+        watch.note(Topic::Track, || {
+            let (end, past) = (receiver.end, sack.wrapping_sub(receiver.end));
+            format!("window condition III fails: it acknowledges {sack}, {past} past {end}, the last that was sent")
+        });
         Window::Out
     } else if known && !ii {
-        watch.note(Topic::Track, || format!("window II fails: it ends at {end}, before {oldest}: an old one again"));
+        watch.note(Topic::Track, || {
+            let before = oldest.wrapping_sub(end);
+            format!(
+                "window condition II fails: it ends at {end}, {before} before {oldest}: old data again, let through"
+            )
+        });
         Window::Ignore
     } else {
         let oldest = oldest_ack(sender, receiver);
-        watch.note(Topic::Track, || format!("window IV fails: {sack} is before {oldest}: an old one"));
+        watch.note(Topic::Track, || {
+            let before = oldest.wrapping_sub(sack);
+            format!("window condition IV fails: it acknowledges {sack}, {before} before {oldest}: old, let through")
+        });
         Window::Ignore
     };
     if liberal {
-        watch.note(Topic::Track, || "but the window is not enforced here");
+        watch.note(Topic::Track, || "but the window is not enforced here (be liberal)");
         return Window::In;
     }
     if found == Window::Out {
-        watch.note(Topic::Track, || "INVALID: out of the window");
+        watch.note(Topic::Track, || "INVALID: outside the window");
     }
     found
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`filter`] | which entries are wanted, with the letters and names of conntrack(8) |
 //! | [`list`], [`watch`], [`top`] | the commands |
+//! | [`trace`] | what would happen to a packet, and why: by the engine, not by the kernel |
 //! | [`classic`], [`json`], [`people`] | an entry as conntrack(8) prints it, for machines, for people |
 //! | [`output`] | how flows are printed, and how printing ends |
 //! | [`names`], [`human`], [`paint`] | protocols, services and labels; amounts and times; colours |
@@ -19,6 +20,7 @@ mod output;
 mod paint;
 mod people;
 mod top;
+mod trace;
 mod trouble;
 mod watch;
 
@@ -35,6 +37,7 @@ use clap::{Args as ClapArgs, Subcommand};
   pinhole conntrack list -o conntrack -n            translated sources, line by line as `conntrack -L -n` prints them
   pinhole conntrack watch -p udp                    flows as they begin, change and end
   pinhole conntrack top --by destination            who is called most, and how full the table is
+  pinhole conntrack trace '192.168.1.2:40000 > 192.0.2.1:53 udp 8'    what a packet meets at every hook, and why
   ip netns exec home pinhole conntrack list         the table of another network namespace")]
 pub struct Args {
     #[command(subcommand)]
@@ -46,6 +49,7 @@ enum What {
     List(list::Args),
     Watch(watch::Args),
     Top(top::Args),
+    Trace(trace::Args),
 }
 
 /// Runs it.
@@ -54,5 +58,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         What::List(args) => list::run(&args),
         What::Watch(args) => watch::run(&args),
         What::Top(args) => top::run(&args),
+        What::Trace(args) => trace::run(&args),
     }
 }

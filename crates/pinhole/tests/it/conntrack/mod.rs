@@ -2,6 +2,7 @@
 
 mod list;
 mod top;
+mod trace;
 mod watch;
 
 use std::net::UdpSocket;

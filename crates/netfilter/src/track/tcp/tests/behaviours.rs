@@ -12,7 +12,7 @@ fn the_first_segment_again_after_a_long_one_way_stream_is_not_invalid() {
         flow.accepts(&[&data, &ack]);
     }
     flow.accepts(&["> . 1 1 len 1000"]);
-    assert!(flow.was_told("window II fails"));
+    assert!(flow.was_told("window condition II fails"));
     flow.accepts(&["< . 1 90001 win 65535"]);
     flow.expect(TcpState::Established, 432_000);
 }

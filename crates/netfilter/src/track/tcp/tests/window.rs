@@ -36,23 +36,23 @@ fn condition_i_refuses_what_the_receiver_has_not_allowed() {
     flow.accepts(&["> . 2001 5001"]);
     let mut flow = Flow::established();
     flow.accepts(&["> . 2002 5001 len 10"]);
-    assert!(flow.was_told("window I fails") && flow.was_told("only I, and by 12 bytes"));
+    assert!(flow.was_told("window condition I fails") && flow.was_told("only I fails, and by 12 bytes"));
     assert_eq!(flow.side(Original).end, 2_012, "so that the receiver's acknowledgment of it is not refused");
     let mut flow = Flow::established();
     flow.refuses(&["> . 3001 5001"]);
     flow.accepts(&["> . 3000 5001"]);
     let mut flow = Flow::established();
     flow.refuses(&["> . 2002 6000 len 10"]);
-    assert!(flow.was_told("window I fails"), "and III, so it is refused");
+    assert!(flow.was_told("window condition I fails"), "and III, so it is refused");
 }
 
 #[test]
 fn condition_ii_lets_old_segments_through_and_learns_nothing() {
     let mut flow = Flow::established();
     flow.accepts(&["> . 1 5001 len 1"]);
-    assert!(!flow.was_told("window II fails"), "it ends within a window of the end: 1001 - 1000");
+    assert!(!flow.was_told("window condition II fails"), "it ends within a window of the end: 1001 - 1000");
     flow.accepts(&["> . 0 5001 len 0 win 9"]);
-    assert!(flow.was_told("window II fails"));
+    assert!(flow.was_told("window condition II fails"));
     assert_eq!(flow.judge("> . 0 5001 len 0 win 9"), Judgement::PASS);
 }
 
@@ -61,16 +61,16 @@ fn condition_iii_refuses_acknowledgments_of_what_was_not_sent() {
     let mut flow = Flow::established();
     flow.accepts(&["> . 1001 5001"]);
     flow.refuses(&["> . 1001 5002"]);
-    assert!(flow.was_told("window III fails: 5002 is past 5001"));
+    assert!(flow.was_told("window condition III fails: it acknowledges 5002, 1 past 5001"));
 }
 
 #[test]
 fn condition_iv_lets_very_old_acknowledgments_through_and_learns_nothing() {
     let mut flow = Flow::established();
     flow.accepts(&["> . 1001 -60999"]);
-    assert!(!flow.was_told("window IV fails"), "exactly 66,000 before 5001");
+    assert!(!flow.was_told("window condition IV fails"), "exactly 66,000 before 5001");
     flow.accepts(&["> . 1001 -61000"]);
-    assert!(flow.was_told("window IV fails"));
+    assert!(flow.was_told("window condition IV fails"));
 }
 
 #[test]
