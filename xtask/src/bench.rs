@@ -5,6 +5,7 @@
 
 mod direct;
 mod dns;
+mod gateway;
 mod process;
 mod tunnel;
 
@@ -29,6 +30,11 @@ const BENCHES: &[Bench] = &[
         name: "dns",
         about: "registry answers per second against nsd and knot: --peers 10,100,1000 --rounds 5 --seconds 2",
         run: dns::run,
+    },
+    Bench {
+        name: "gateway",
+        about: "Gb/s and packets/s through our engine beside the kernel's masquerade, as root: --seconds 3 --rounds 3",
+        run: gateway::run,
     },
     Bench {
         name: "tunnel",

@@ -15,4 +15,4 @@ mod topology;
 pub use crate::core::{Core, Input, Output, Port, Seen, Verdict, Why};
 pub use ledger::{Ledger, Tally};
 pub use link::{Link, Loss};
-pub use topology::{Fault, Home, Nat, PortAllocation, Site, Topology, WanInput};
+pub use topology::{Fault, Home, Nat, PortAllocation, RouterKind, Site, Topology, WanInput};

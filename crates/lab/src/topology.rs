@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use pinhole_netfilter::behaviour::Behaviour;
 
 use crate::link::Link;
 
@@ -43,12 +44,36 @@ pub struct Site {
 /// Hosts behind a NAT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// How its router translates.
-    pub nat: Nat,
+    /// What its router is, and how it translates.
+    pub router: RouterKind,
     /// The network inside; the router has its first address.
     pub lan: Ipv4Net,
     /// The names of its hosts.
     pub hosts: Vec<String>,
+}
+
+/// What the router of a home is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouterKind {
+    /// A Linux kernel, with its own NAT.
+    Kernel(Nat),
+    /// Our engine as a NAT with this behaviour, which need not be one that Linux has.
+    Behaviour(Behaviour),
+    /// Our engine as a Linux router with these rules, as `iptables-save` writes them. Its interfaces are `lan` and `wan`, and
+    /// it has nothing that listens. Where a kernel carries packets to it, the two of them count for two hops.
+    Rules(String),
+}
+
+impl From<Nat> for RouterKind {
+    fn from(nat: Nat) -> Self {
+        Self::Kernel(nat)
+    }
+}
+
+impl From<Behaviour> for RouterKind {
+    fn from(behaviour: Behaviour) -> Self {
+        Self::Behaviour(behaviour)
+    }
 }
 
 /// How a NAT behaves, in the terms of the Linux kernel's.
@@ -102,20 +127,20 @@ impl Home {
 impl Topology {
     /// A public host and two homes with one host each: `hub` at 203.0.113.1, `alice` behind 198.51.100.1 and `bob` behind
     /// 192.0.2.1, every link like `link`.
-    pub fn two_homes(alice: Nat, bob: Nat, link: Link, seed: u64) -> Self {
-        let home = |name: &str, public, nat, third| Site {
+    pub fn two_homes(alice: impl Into<RouterKind>, bob: impl Into<RouterKind>, link: Link, seed: u64) -> Self {
+        let home = |name: &str, public, router, third| Site {
             name: format!("{name}-home"),
             public,
             link,
             home: Some(Home {
-                nat,
+                router,
                 lan: Ipv4Net::new_assert(Ipv4Addr::new(192, 168, third, 0), 24),
                 hosts: vec![name.to_owned()],
             }),
         };
         let hub = Site { name: "hub".into(), public: Ipv4Addr::new(203, 0, 113, 1), link, home: None };
-        let alice = home("alice", Ipv4Addr::new(198, 51, 100, 1), alice, 1);
-        let bob = home("bob", Ipv4Addr::new(192, 0, 2, 1), bob, 2);
+        let alice = home("alice", Ipv4Addr::new(198, 51, 100, 1), alice.into(), 1);
+        let bob = home("bob", Ipv4Addr::new(192, 0, 2, 1), bob.into(), 2);
         Self { router: Ipv4Addr::new(203, 0, 113, 254), hops: USUAL_HOPS, seed, sites: vec![hub, alice, bob] }
     }
 

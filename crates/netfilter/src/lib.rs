@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`tuple`], [`status`] | what names a flow, and what is known of it |
+//! | [`tuple`](mod@tuple), [`status`] | what names a flow, and what is known of it |
 //! | [`track`], [`seqadj`] | what each protocol's packets do to a flow: state, validity, timeout; pure |
 //! | [`fragment`] | packets put together before they are tracked, and cut again |
 //! | [`expect`], [`helper`] | which flows come next, and whose text says so |

@@ -7,9 +7,11 @@ use ipnet::{IpNet, Ipv4Net};
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::route::{self, address, link, table};
 use pinhole_host::{netlink, nft};
-use pinhole_lab::{Core, Fault, Home, Site, Topology};
+use pinhole_lab::{Core, Fault, Home, RouterKind, Site, Topology};
+use pinhole_netfilter::rules::RulesError;
 
 use crate::engine::Engine;
+use crate::gateway::Plane;
 use crate::host::Host;
 use crate::internet::{Internet, Place};
 use crate::nat::{Router, WAN, single};
@@ -39,6 +41,13 @@ pub enum BuildError {
         /// Why.
         source: nft::Error,
     },
+    /// The rules of a router are not understood.
+    Rules {
+        /// Which router.
+        name: String,
+        /// Why.
+        source: RulesError,
+    },
 }
 
 pub(crate) fn build(topology: &Topology) -> Result<Internet, BuildError> {
@@ -53,21 +62,22 @@ pub(crate) fn build(topology: &Topology) -> Result<Internet, BuildError> {
         };
         threads.into_iter().map(join).collect::<Result<_, _>>()
     })?;
-    let (mut hosts, mut sites, mut tuns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut hosts, mut sites, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for (site, built) in topology.sites.iter().zip(built) {
         let port = core.attach(site.link);
         core.route(single(site.public), port);
         sites.push(Place { name: site.name.clone(), public: site.public, port, router: built.router });
         hosts.extend(built.hosts);
-        tuns.push(built.tun);
+        ends.push((built.tun, built.plane));
     }
-    let engine = Engine::start(core, tuns).map_err(|source| part("the Internet", "starting its thread", source))?;
+    let engine = Engine::start(core, ends).map_err(|source| part("the Internet", "starting its thread", source))?;
     Ok(Internet { engine, hosts, sites })
 }
 
 /// A site before it is attached.
 struct Built {
     tun: Tun,
+    plane: Option<Plane>,
     router: Option<Router>,
     hosts: Vec<Host>,
 }
@@ -77,21 +87,30 @@ fn build_site(index: usize, site: &Site) -> Result<Built, BuildError> {
     let fail = |what| move |source| part(name, what, source);
     let namespace = Namespace::create(name).map_err(fail("making its namespace"))?;
     let tun = namespace.run(|| Tun::create(WAN)).and_then(|tun| tun).map_err(fail("making its TUN device"))?;
-    let outside = Host::new(namespace, WAN, single(site.public), None, index);
+    // The public address is that of whoever translates: a kernel that only carries packets to our engine has another one.
+    let address = match &site.home {
+        Some(home @ Home { router: RouterKind::Behaviour(_) | RouterKind::Rules(_), .. }) => home.gateway(),
+        Some(Home { router: RouterKind::Kernel(_), .. }) | None => site.public,
+    };
+    let outside = Host::new(namespace, WAN, single(address), None, index);
     // The Internet speaks IPv4 only; router solicitations would be noise in captures. A kernel without IPv6 makes none.
     let _ = outside.namespace().set(&format!("net/ipv6/conf/{WAN}/disable_ipv6"), "1");
     outside.configure(site.link.mtu).map_err(fail("giving it its public address"))?;
-    let Some(home) = &site.home else { return Ok(Built { tun, router: None, hosts: vec![outside] }) };
+    let Some(home) = &site.home else {
+        return Ok(Built { tun, plane: None, router: None, hosts: vec![outside] });
+    };
 
     let ports = outside.namespace().set("net/ipv4/ip_forward", "1");
     ports.map_err(fail("letting it forward packets (net.ipv4.ip_forward; is /proc/sys read-only here?)"))?;
-    let mut router = Router::new(outside, home.nat);
+    let mut router = Router::new(outside, home.clone());
     router.install().map_err(|source| BuildError::Nat { name: name.to_owned(), source })?;
     // Counters and events of connection tracking are for the witness; a kernel without them routes as well.
     let _ = router.host.namespace().set("net/netfilter/nf_conntrack_acct", "1");
     let hosts = home.hosts.iter().enumerate().map(|(number, name)| build_host(index, &router, home, number, name));
     let hosts = hosts.collect::<Result<_, _>>()?;
-    Ok(Built { tun, router: Some(router), hosts })
+    let rules = |source| BuildError::Rules { name: name.to_owned(), source };
+    let plane = router.plane(site.public).map_err(rules)?;
+    Ok(Built { tun, plane, router: Some(router), hosts })
 }
 
 /// Makes a host of a home and its cable to the router.
@@ -133,6 +152,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Topology(fault) => write!(f, "{fault}"),
             Self::Part { name, what, source } => write!(f, "{name}: {what}: {source}"),
+            Self::Rules { name, source } => write!(f, "{name}: reading its rules: {source}"),
             Self::Nat { name, source } => write!(f, "{name}: programming its NAT: {source}"),
         }
     }
@@ -144,6 +164,7 @@ impl std::error::Error for BuildError {
             Self::Topology(fault) => Some(fault),
             Self::Part { source, .. } => Some(source),
             Self::Nat { source, .. } => Some(source),
+            Self::Rules { source, .. } => Some(source),
         }
     }
 }

@@ -11,10 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pinhole_lab::{Core, Input, Ledger, Output, Port, Seen};
+use pinhole_netfilter::Packet;
+use pinhole_netfilter::behaviour::Side;
 use pinhole_sansio::{Instant, Machine};
+use pinhole_wire::offload::VnetHdr;
 use pinhole_wire::pcap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::gateway::Plane;
 use crate::tun::Tun;
 
 /// The largest packet of a TUN device without offload.
@@ -51,12 +55,16 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     taps: Vec<SyncSender<Seen>>,
     captures: Vec<(Port, pcap::Writer<BufWriter<File>>)>,
+    /// Between each site's cable and the core, in the order of the core's ports.
+    planes: Vec<Option<Plane>>,
 }
 
 impl Engine {
-    /// Starts to carry packets between `tuns`, in the order of the core's ports.
-    pub(crate) fn start(core: Core, tuns: Vec<Tun>) -> io::Result<Self> {
-        let state = State { core, ledger: Ledger::default(), taps: Vec::new(), captures: Vec::new() };
+    /// Starts to carry packets between the sites' ends, in the order of the core's ports: the TUN device of each, and the
+    /// router of ours behind it if it has one.
+    pub(crate) fn start(core: Core, ends: Vec<(Tun, Option<Plane>)>) -> io::Result<Self> {
+        let (tuns, planes): (Vec<Tun>, Vec<Option<Plane>>) = ends.into_iter().unzip();
+        let state = State { core, ledger: Ledger::default(), taps: Vec::new(), captures: Vec::new(), planes };
         let epoch_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Arc::new(Shared { state: Mutex::new(state), epoch: std::time::Instant::now(), epoch_unix });
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -102,6 +110,38 @@ impl State {
         self.captures.drain(..).try_for_each(|(_, writer)| writer.finish().map(drop))
     }
 
+    /// The router of ours at a port.
+    pub(crate) fn plane(&self, port: Port) -> Option<&Plane> {
+        self.planes.get(port.index()).and_then(Option::as_ref)
+    }
+
+    /// Puts another router in the place of the one at a port.
+    pub(crate) fn set_plane(&mut self, port: Port, plane: Option<Plane>) {
+        if let Some(place) = self.planes.get_mut(port.index()) {
+            *place = plane;
+        }
+    }
+
+    /// A packet crosses the router of ours at a port, if there is one; returns where it goes.
+    fn cross(&mut self, now: Instant, port: Port, from: Side, bytes: Vec<u8>) -> Option<(Side, Vec<u8>)> {
+        let Some(plane) = &mut self.planes[port.index()] else {
+            let to = match from {
+                Side::Inside => Side::Outside,
+                Side::Outside => Side::Inside,
+            };
+            return Some((to, bytes));
+        };
+        let mut packet = Packet::from(bytes);
+        plane.process(now, from, &VnetHdr::default(), &mut packet).map(|to| (to, packet.bytes))
+    }
+
+    /// The next packet that a router of ours sends beside those that it was asked about.
+    fn poll_planes(&mut self) -> Option<(Port, Side, Vec<u8>)> {
+        let ports = self.core.ports().zip(&mut self.planes);
+        let mut outputs = ports.filter_map(|(port, plane)| Some((port, plane.as_mut()?.poll_output()?)));
+        outputs.next().map(|(port, (to, bytes))| (port, to, bytes))
+    }
+
     fn record(&mut self, at: Duration, port: Port, packet: &[u8]) {
         // A capture that cannot be written (a full disk) ends; the packets go on.
         self.captures.retain_mut(|(at_port, writer)| *at_port != port || writer.write(at, packet).is_ok());
@@ -124,26 +164,69 @@ impl Shared {
         Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Lets the core take one input, and carries out what it wants.
+    /// Lets core and routers take one input, and carries out what they want.
     fn step(&self, input: Input, tuns: &[Tun]) -> Option<Instant> {
         let now = self.now();
         let wall = self.epoch_unix + Duration::from_nanos(now.as_nanos());
         let mut state = self.lock();
-        if let Input::Packet(port, packet) = &input {
-            state.record(wall, *port, packet);
+        let mut step = Step { now, wall, state: &mut state, tuns };
+        match input {
+            Input::Packet(port, packet) => {
+                let crossed = step.state.cross(now, port, Side::Inside, packet);
+                step.leave(port, crossed);
+            }
+            Input::Timeout => step.pass_time(),
         }
-        state.core.handle_input(now, input);
-        while let Some(output) = state.core.poll_output() {
-            match output {
-                Output::Seen(seen) => state.see(seen),
-                Output::Packet(port, packet) => {
-                    state.record(wall, port, &packet);
-                    // An interface that is down, or a full queue, loses the packet as a cable would.
-                    let _ = tuns[port.index()].write(&packet);
+        step.drain();
+        let deadlines = state.planes.iter().flatten().filter_map(Plane::poll_timeout);
+        deadlines.chain(state.core.poll_timeout().map(|deadline| deadline.at)).min()
+    }
+}
+
+/// What happens at one moment.
+struct Step<'a> {
+    now: Instant,
+    wall: Duration,
+    state: &'a mut State,
+    tuns: &'a [Tun],
+}
+
+impl Step<'_> {
+    fn pass_time(&mut self) {
+        self.state.core.handle_input(self.now, Input::Timeout);
+        let is_due = |plane: &&mut Plane| plane.poll_timeout().is_some_and(|at| at <= self.now);
+        self.state.planes.iter_mut().flatten().filter(is_due).for_each(|plane| plane.handle_timeout(self.now));
+    }
+
+    /// Carries out what the core and the routers want until they want nothing more.
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.state.core.poll_output() {
+                match output {
+                    Output::Seen(seen) => self.state.see(seen),
+                    Output::Packet(port, packet) => {
+                        self.state.record(self.wall, port, &packet);
+                        let crossed = self.state.cross(self.now, port, Side::Outside, packet);
+                        self.leave(port, crossed);
+                    }
                 }
             }
+            let Some((port, to, packet)) = self.state.poll_planes() else { return };
+            self.leave(port, Some((to, packet)));
         }
-        state.core.poll_timeout().map(|deadline| deadline.at)
+    }
+
+    /// Lets a packet leave a site's router: into the site or into the Internet.
+    fn leave(&mut self, port: Port, packet: Option<(Side, Vec<u8>)>) {
+        match packet {
+            Some((Side::Outside, packet)) => {
+                self.state.record(self.wall, port, &packet);
+                self.state.core.handle_input(self.now, Input::Packet(port, packet));
+            }
+            // An interface that is down, or a full queue, loses the packet as a cable would.
+            Some((Side::Inside, packet)) => drop(self.tuns[port.index()].write(&packet)),
+            None => {}
+        }
     }
 }
 

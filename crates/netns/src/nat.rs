@@ -7,35 +7,74 @@ use ipnet::Ipv4Net;
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::conntrack;
 use pinhole_host::nft::{self, Policy, Ports, Ruleset};
-use pinhole_lab::{Link, Nat, Port, PortAllocation, WanInput};
+use pinhole_lab::{Home, Link, Nat, Port, PortAllocation, RouterKind, WanInput};
+use pinhole_netfilter::Interface;
+use pinhole_netfilter::behaviour::Listed;
+use pinhole_netfilter::rules::RulesError;
 
 use crate::engine::Engine;
+use crate::gateway::Plane;
 use crate::host::Host;
 
 /// The table of ours in a router.
 const TABLE: &str = "pinhole_nat";
 /// The interface towards the Internet.
 pub(crate) const WAN: &str = "wan";
+/// The interface towards the home, for the rules of a router of ours.
+const LAN: &str = "lan";
 /// After a restart a NAT picks from this many ports, so that two flows rarely want the same one.
 const RANGE: u16 = 1_000;
 
 /// A home router.
 #[derive(Debug)]
 pub(crate) struct Router {
+    /// The kernel that carries the home's packets, to itself or to our engine.
     pub(crate) host: Host,
-    nat: Nat,
+    home: Home,
     installed: Option<nft::Installed>,
     restarts: u16,
 }
 
 impl Router {
-    pub(crate) fn new(host: Host, nat: Nat) -> Self {
-        Self { host, nat, installed: None, restarts: 0 }
+    pub(crate) fn new(host: Host, home: Home) -> Self {
+        Self { host, home, installed: None, restarts: 0 }
     }
 
-    /// Puts the NAT into the router's kernel, in the place of the one that is there.
+    /// Puts the NAT into the router's kernel, in the place of the one that is there, if it is to be there.
     pub(crate) fn install(&mut self) -> Result<(), nft::Error> {
-        let ports = match (self.nat.ports, self.restarts) {
+        match &self.home.router {
+            RouterKind::Kernel(nat) => self.install_in_kernel(*nat),
+            RouterKind::Behaviour(_) | RouterKind::Rules(_) => Ok(()),
+        }
+    }
+
+    /// Our engine with the public address, if that is the router.
+    pub(crate) fn plane(&self, public: Ipv4Addr) -> Result<Option<Plane>, RulesError> {
+        let Home { router, lan, .. } = &self.home;
+        let gateway = self.home.gateway();
+        // A restarted router draws other ports.
+        let seed = u64::from(u32::from(public)) << 16 | u64::from(self.restarts);
+        match router {
+            RouterKind::Kernel(_) => Ok(None),
+            RouterKind::Behaviour(behaviour) => Ok(Some(Plane::behaviour(*behaviour, [public], gateway, seed))),
+            RouterKind::Rules(rules) => {
+                let inside = Interface::new(LAN, [Ipv4Net::new_assert(gateway, lan.prefix_len()).into()]);
+                let outside = Interface::new(WAN, [single(public).into()]);
+                Plane::rules(rules, "", inside, outside, seed).map(Some)
+            }
+        }
+    }
+
+    /// Whether it is our engine that translates.
+    pub(crate) fn is_engine(&self) -> bool {
+        match self.home.router {
+            RouterKind::Kernel(_) => false,
+            RouterKind::Behaviour(_) | RouterKind::Rules(_) => true,
+        }
+    }
+
+    fn install_in_kernel(&mut self, nat: Nat) -> Result<(), nft::Error> {
+        let ports = match (nat.ports, self.restarts) {
             (PortAllocation::Random, _) => Ports::Random,
             (PortAllocation::Preserving, 0) => Ports::Kept,
             // A real router that restarts hands out other ports; one that keeps ports would not.
@@ -44,7 +83,7 @@ impl Router {
                 Ports::Range { first, last: first + RANGE - 1 }
             }
         };
-        let input = match self.nat.wan_input {
+        let input = match nat.wan_input {
             WanInput::Drop => Policy::Drop,
             WanInput::Accept => Policy::Accept,
         };
@@ -94,7 +133,8 @@ impl Site<'_> {
         self.change_link(|link| link.connected = connected);
     }
 
-    /// Restarts the NAT: every mapping is forgotten, and new ones get other ports.
+    /// Restarts the NAT: every mapping is forgotten, and new ones get other ports. Our engine gives those that its behaviour
+    /// or its rules say: the same ones, if it preserves ports.
     ///
     /// # Errors
     /// When this site has no NAT, and the kernel's refusal.
@@ -104,6 +144,7 @@ impl Site<'_> {
         };
         router.restarts += 1;
         router.install().map_err(io::Error::other)?;
+        self.restart_engine()?;
         self.flush()
     }
 
@@ -120,12 +161,21 @@ impl Site<'_> {
         *self.public = public;
         match &mut self.outside {
             Outside::Host(host) => host.readdress(single(public)),
+            // The address is the engine's, and not its kernel's.
+            Outside::Router(router) if router.is_engine() => Ok(()),
             Outside::Router(router) => router.host.readdress(single(public)),
         }?;
+        self.restart_engine()?;
         self.flush()
     }
 
-    /// What the site's kernel tracks: for a NAT, its mappings.
+    /// The sessions of a NAT of ours with a behaviour; empty for any other.
+    pub fn sessions(&self) -> Vec<Listed> {
+        let state = self.engine.lock();
+        state.plane(self.port).and_then(Plane::nat).map(|nat| nat.list()).unwrap_or_default()
+    }
+
+    /// What the site's kernel tracks: for a NAT of its own, its mappings.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -139,6 +189,14 @@ impl Site<'_> {
             Outside::Host(host) => host.namespace(),
             Outside::Router(router) => router.host.namespace(),
         }
+    }
+
+    /// Replaces our engine by a new one with the site's address.
+    fn restart_engine(&self) -> io::Result<()> {
+        let Outside::Router(router) = &self.outside else { return Ok(()) };
+        let plane = router.plane(*self.public).map_err(io::Error::other)?;
+        self.engine.lock().set_plane(self.port, plane);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -48,6 +48,8 @@ impl<A: Family> Stack<A> {
     }
 
     pub(super) fn set_rules(&mut self, rules: Ruleset<A>) {
+        // Whether packets are translated decides where they go.
+        self.conntrack.table.forget_ways();
         self.translates = rules.table(TableName::Nat).is_some();
         for table in TableName::ALL {
             let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));

@@ -119,6 +119,19 @@ fn a_tcp_connection_is_followed_through_its_states() {
 }
 
 #[test]
+fn a_flow_goes_where_its_packets_say_when_nothing_is_translated_any_more() {
+    let mut home = Home::masquerading();
+    for _ in 0..3 {
+        assert!(home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8").is_ok());
+        let back = home.back("192.0.2.1:53 > 203.0.113.1:5000 udp 8");
+        assert_eq!(back, Ok("192.0.2.1:53 > 10.0.0.1:5000 udp 8 ttl 63".into()));
+    }
+    home.router.set_rules_v4(Ruleset::new());
+    let back = home.back("192.0.2.1:53 > 203.0.113.1:5000 udp 8");
+    assert_eq!(back, Ok("local 192.0.2.1:53 > 203.0.113.1:5000 udp 8".into()));
+}
+
+#[test]
 fn an_icmp_error_finds_its_flow_and_is_translated_inside_and_outside() {
     let mut home = Home::masquerading();
     let mut sent = "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");

@@ -19,7 +19,7 @@
 //! The model: a [`Script`] is its lines ([`Item`]), so that it can be written back with other outcomes; [`Script::setup`] is
 //! the router that it wants and [`Script::steps`] what happens to it. An [`Executor`] is a router of that kind: the engine,
 //! or the kernel in a namespace. It answers every packet with an [`Observed`], which is plain data, so that two executors
-//! are compared by [`Comparer`] and a script's expectations by [`check`]. [`fill`] writes outcomes into a script.
+//! are compared by [`Comparer`] and a script's expectations by [`check()`]. [`fill`] writes outcomes into a script.
 //!
 //! Not here: sockets, namespaces and clocks, which are an executor's affair.
 

@@ -41,7 +41,8 @@ impl Index {
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let mut at = self.home(hash);
-        loop {
+        // Of a few buckets, values may have passed every one.
+        for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             let mut matches = bucket.matches(tag);
             while matches != 0 {
@@ -56,6 +57,7 @@ impl Index {
             }
             at = self.after(at);
         }
+        None
     }
 
     /// Reads the bucket where a search for `hash` begins and gives the first value whose tag fits: for a batch, so that the
@@ -221,6 +223,20 @@ mod tests {
     #[test]
     fn a_bucket_is_a_cache_line() {
         assert_eq!(size_of::<Bucket>(), 64);
+    }
+
+    #[test]
+    fn a_search_ends_though_values_have_passed_every_bucket() {
+        let mut index = Index::with_capacity(14);
+        // Values below 100 belong in the first of the two buckets, all others in the second one.
+        let hash_of = |value: u32| if value < 100 { u64::from(value) } else { 1 << 63 | u64::from(value) };
+        let insert = |index: &mut Index, value: u32| index.insert(hash_of(value), value, hash_of);
+        (1..=9).chain(101..=105).for_each(|value| insert(&mut index, value));
+        (1..=3).for_each(|value| index.remove(hash_of(value), value));
+        (106..=108).for_each(|value| insert(&mut index, value));
+        assert!(index.buckets.len() == 2 && index.buckets.iter().all(|bucket| bucket.overflow > 0));
+        assert_eq!(index.find(hash_of(50), |value| value == 50), None);
+        assert_eq!(index.find(hash_of(108), |value| value == 108), Some(108));
     }
 
     #[test]

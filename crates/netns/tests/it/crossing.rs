@@ -107,7 +107,7 @@ fn a_connection_through_a_behaviour_carries_what_was_sent() {
         let crossing = with_behaviour(offload);
         let peer = exchange(&crossing, Crossing::OUTSIDE[0].into());
         assert_eq!(peer.ip(), Crossing::EXTERNAL, "{offload}");
-        let counters = crossing.gateway().plane().nat().expect("a behaviour").counters().clone();
+        let counters = *crossing.gateway().plane().nat().expect("a behaviour").counters();
         let least = 2 * BYTES as u64 / 1_500;
         assert_eq!(counters.forwarded < least, offload == Offload::Offered, "{offload}: {counters:?}");
     }

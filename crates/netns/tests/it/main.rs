@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod crossing;
+mod engine_homes;
 mod judges;
 mod lifetime;
 mod oracle;

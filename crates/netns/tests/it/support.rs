@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use pinhole_host::namespace::privilege;
-use pinhole_lab::{Link, Nat, Topology};
+use pinhole_lab::{Link, RouterKind, Topology};
 use pinhole_netns::{Host, Internet};
 
 /// Says why a test did nothing, in a way nobody overlooks.
@@ -28,7 +28,7 @@ pub(crate) fn lacks(program: &str, package: &str) -> bool {
 }
 
 /// The hub, alice and bob, with links of the given delay.
-pub(crate) fn two_homes(alice: Nat, bob: Nat, delay_ms: u64) -> Internet {
+pub(crate) fn two_homes(alice: impl Into<RouterKind>, bob: impl Into<RouterKind>, delay_ms: u64) -> Internet {
     let link = Link::with_delay(Duration::from_millis(delay_ms));
     Internet::build(&Topology::two_homes(alice, bob, link, 1)).expect("it can be built")
 }

@@ -115,7 +115,9 @@ pub(super) fn passed<A: Family>(conntrack: &Conntrack<A>, before: &Before<A>, se
         [(0, 1), (1, 0)].into_iter().any(|(own, other)| {
             let (own, other) = (pair[own], pair[other]);
             // ICMPv6's node information has an identifier in its tuple, and no translation of it (`icmpv6_manip_pkt`).
-            let ids = *moves || is_node_information::<A>(&was) || other.dst_id == answer.dst_id && other.src_id == answer.src_id;
+            let ids = *moves
+                || is_node_information::<A>(&was)
+                || other.dst_id == answer.dst_id && other.src_id == answer.src_id;
             if was.protocol == GRE {
                 return (own.src, own.dst, other.src, other.dst) == (was.src, was.dst, answer.src, answer.dst);
             }

@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 use pinhole_netfilter::settings::{Personality, Settings, Timeouts};
-use pinhole_netfilter::{Interface, InterfaceId, Note, Packet, Router, Verdict};
+use pinhole_netfilter::{Interface, InterfaceId, Note, Packet, Reason, Router, Verdict};
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::{self, Trouble};
 use pinhole_wire::text;
@@ -381,6 +381,8 @@ impl<'a> World<'a> {
             self.router.send(self.now, &mut packet, &mut ())
         };
         match verdict {
+            // Whether it is too long for its way is asked last, when its flow is there already.
+            Verdict::Drop(Reason::TooBig) => {}
             Verdict::Drop(_) => {
                 check::dropped(self.router.v4(), &before.0, &sent);
                 check::dropped(self.router.v6(), &before.1, &sent);

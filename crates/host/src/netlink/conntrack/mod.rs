@@ -2,7 +2,7 @@
 //! (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 //!
 //! The model: an [`Entry`] is all that ctnetlink says of a tracked flow, an [`Expectation`] one of a flow that a helper
-//! waits for, [`Event`]s are entries as they begin, change and end, and [`statistics`] are the table's own counters. What
+//! waits for, [`Event`]s are entries as they begin, change and end, and [`statistics()`] are the table's own counters. What
 //! the kernel does not say is `None`, never a zero. Counters are there when `net.netfilter.nf_conntrack_acct` was on before
 //! the flow began, times when `nf_conntrack_timestamp` was.
 //!

@@ -3,7 +3,7 @@
 //! The model: a [`Case`] is a router ([`rules`]) and some packets of a few flows ([`flow`]). A flow knows its two ends as
 //! each side of the router sees them, if ports are kept, so the packets are made before any router has seen one, and every
 //! router gets the same. [`tcp`] and [`datagram`] choose what comes next: mostly what an honest end would send, else
-//! something beside it. The same seed gives the same case. [`shrink`] makes a case that differs as short as it can be.
+//! something beside it. The same seed gives the same case. [`shrink()`] makes a case that differs as short as it can be.
 
 mod datagram;
 mod flow;
