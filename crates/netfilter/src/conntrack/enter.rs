@@ -55,20 +55,6 @@ impl<A: Family> Conntrack<A> {
         headers: &Headers<A>,
         watch: &mut W,
     ) -> Result<Seen, Stopped> {
-        let hash = None;
-        self.enter_hashed(ask, packet, headers, hash, watch)
-    }
-
-    /// [`enter`](Self::enter), when the tuple and its hash are known.
-    #[inline]
-    pub(crate) fn enter_hashed<W: Watch>(
-        &mut self,
-        ask: &Ask<'_>,
-        packet: &[u8],
-        headers: &Headers<A>,
-        hash: Option<u64>,
-        watch: &mut W,
-    ) -> Result<Seen, Stopped> {
         let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
         if headers.fragment == Some(Fragment::Later) {
             watch.note(Topic::Track, || "INVALID: a fragment without its transport header");
@@ -96,10 +82,7 @@ impl<A: Family> Conntrack<A> {
         let zone = zone_of(ask);
         for _ in 0..MOST_RESTARTS {
             let (zone_id, answers) = (zone.in_direction(Direction::Original), zone.in_direction(Direction::Reply));
-            let mut known = match hash {
-                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, zone_id),
-                None => self.table.find(ask.now, &tuple, zone_id),
-            };
+            let mut known = self.table.find(ask.now, &tuple, zone_id);
             if known.is_none() && answers != zone_id {
                 known = self.table.find(ask.now, &tuple, answers);
             }

@@ -43,7 +43,7 @@ use crate::interface::{Interface, InterfaceId};
 use crate::rules::{Log, Ruleset};
 use crate::settings::{SettingError, Settings};
 use crate::watch::Watch;
-use short::Plain;
+use short::Asked;
 use stack::Stack;
 
 /// A packet on its way.
@@ -173,14 +173,8 @@ impl Router {
     fn hurry(&mut self, now: Instant, packet: &mut Packet) -> Option<InterfaceId> {
         let Self { v4, v6, interfaces, .. } = self;
         match packet.bytes.first()? >> 4 {
-            4 if v4.hurries => {
-                let plain = v4.plain(&packet.bytes)?;
-                v4.hurry(now, &plain, interfaces, packet)
-            }
-            6 if v6.hurries => {
-                let plain = v6.plain(&packet.bytes)?;
-                v6.hurry(now, &plain, interfaces, packet)
-            }
+            4 if v4.hurries => v4.hurry(now, interfaces, packet),
+            6 if v6.hurries => v6.hurry(now, interfaces, packet),
             _ => None,
         }
     }
@@ -215,34 +209,14 @@ impl Router {
         verdicts: &mut [Verdict],
     ) {
         for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            let mut plain = [const { None }; BATCH];
-            if self.v4.hurries {
-                self.ask(packets, &mut plain);
-            }
-            for ((packet, plain), verdict) in packets.iter_mut().zip(plain).zip(verdicts) {
-                let output = plain.and_then(|plain| self.v4.hurry(now, &plain, &self.interfaces, packet));
-                *verdict = match output {
+            let asked = if self.v4.hurries { self.v4.ask(packets) } else { Asked::NOTHING };
+            for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                *verdict = match self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet) {
                     Some(output) => Verdict::Forward(output),
                     None => self.process(now, input, packet),
                 };
             }
         }
-    }
-
-    /// Reads the packets of a batch that may go the short way, and asks for the memory that their flows are in: all the first
-    /// reads, then all the second ones, so that the processor waits for them together.
-    #[inline]
-    fn ask(&self, packets: &[Packet], plain: &mut [Option<Plain<Ipv4Addr>>; BATCH]) {
-        for (packet, plain) in packets.iter().zip(&mut *plain) {
-            *plain = self.v4.plain(&packet.bytes);
-        }
-        let mut places = [None; BATCH];
-        for (plain, place) in plain.iter().zip(&mut places) {
-            *place = plain.as_ref().and_then(|plain| self.v4.peek(plain));
-        }
-        let table = &self.v4.conntrack.table;
-        let touched = places.iter().flatten().fold(0, |sum, &place| sum ^ table.touch(place));
-        core::hint::black_box(touched);
     }
 
     /// Takes a packet that this host itself sends through all hooks on its way.

@@ -208,7 +208,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Seen::Flow { at, info } = passage.seen
             && passage.input.is_some()
         {
-            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+            let flow = self.stack.conntrack.table.flow_mut(at);
+            if !flow.has_extra() {
+                flow.ways[info.direction().index()] = Some(output);
+            }
         }
         self.cut(output, packet, passage)?;
         Ok(Verdict::Forward(output))

@@ -18,9 +18,11 @@ use pinhole_sansio::{Instant, Rng};
 
 pub use flow::{Counters, Extra, Flow, FlowId, Zone};
 
+use crate::plain::Ends;
 use crate::status::{Direction, Status};
 use crate::tuple::{Address, Tuple};
-use flow::{Bits, NOBODY, Place};
+pub(crate) use flow::Place;
+use flow::{Bits, NOBODY};
 use hash::Secret;
 use index::Index;
 
@@ -74,23 +76,9 @@ impl<A: Address> Table<A> {
     /// The flow that has this tuple in this zone, and in which direction. One whose time is over is removed instead.
     #[inline]
     pub fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<(u32, Direction)> {
-        self.find_hashed(now, self.hash(tuple, zone), tuple, zone)
-    }
-
-    /// [`find`](Self::find), when the hash is known.
-    #[inline]
-    pub(crate) fn find_hashed(
-        &mut self,
-        now: Instant,
-        hash: u64,
-        tuple: &Tuple<A>,
-        zone: u16,
-    ) -> Option<(u32, Direction)> {
-        let value = self.index.find(hash, |value| {
-            let place = Place::from_bits(value);
-            self.flows[place.at as usize].is(tuple, zone, place.direction)
-        })?;
-        let Place { at, direction } = Place::from_bits(value);
+        let ends = Ends::of(tuple);
+        let Place { at, direction } =
+            self.lookup(self.hash(&ends, tuple.protocol, zone), &ends, tuple.protocol, zone)?;
         if self.flows[at as usize].expires <= now {
             self.expire(at);
             return None;
@@ -98,23 +86,40 @@ impl<A: Address> Table<A> {
         Some((at, direction))
     }
 
+    /// The flow that has a tuple of this hash, whether or not its time is over.
+    #[inline]
+    pub(crate) fn lookup(&self, hash: u64, ends: &Ends<A>, protocol: u8, zone: u16) -> Option<Place> {
+        let value = self.index.find(hash, |value| {
+            let place = Place::from_bits(value);
+            self.flows[place.at as usize].is(ends, protocol, zone, place.direction)
+        })?;
+        Some(Place::from_bits(value))
+    }
+
     /// The hash of a tuple in a zone.
     #[inline]
-    pub(crate) fn hash(&self, tuple: &Tuple<A>, zone: u16) -> u64 {
-        self.secret.hash(tuple, zone)
+    pub(crate) fn hash(&self, ends: &Ends<A>, protocol: u8, zone: u16) -> u64 {
+        self.secret.hash(ends, protocol, zone)
     }
 
-    /// Reads the memory that [`find_hashed`](Self::find_hashed) will read, for a batch.
+    /// Reads the first memory that [`lookup`](Self::lookup) will read, for a batch: what it gives means nothing.
     #[inline]
-    pub(crate) fn peek(&self, hash: u64) -> Option<u32> {
-        self.index.peek(hash)
+    pub(crate) fn touch_index(&self, hash: u64) -> u32 {
+        self.index.touch(hash)
     }
 
-    /// Reads both lines of the flow that [`peek`](Self::peek) has given.
+    /// The flow that [`lookup`](Self::lookup) will most likely find; whether it is the one shows later.
     #[inline]
-    pub(crate) fn touch(&self, value: u32) -> u64 {
-        let flow = &self.flows[Place::from_bits(value).at as usize];
-        flow.expires.as_nanos() ^ u64::from(flow.state.is_closing())
+    pub(crate) fn likely(&self, hash: u64) -> Option<Place> {
+        self.index.likely(hash).map(Place::from_bits)
+    }
+
+    /// Reads the first cache line of a flow, and if asked for the second one, where its tracker's state is.
+    #[inline]
+    pub(crate) fn touch(&self, place: Place, whole: bool) -> u32 {
+        let flow = &self.flows[place.at as usize];
+        let second = whole && flow.state.is_closing();
+        flow.mark ^ u32::from(second)
     }
 
     /// Makes a flow that is not found yet.
@@ -223,7 +228,9 @@ impl<A: Address> Table<A> {
 
     /// Makes room aside for a flow.
     pub fn make_extra(&mut self, at: u32) -> &mut Extra<A> {
-        self.flows[at as usize].bits.put(Bits::HAS_EXTRA, true);
+        let flow = &mut self.flows[at as usize];
+        flow.bits.put(Bits::HAS_EXTRA, true);
+        flow.ways = [None, None];
         self.extras.entry(at).or_default()
     }
 
@@ -257,7 +264,7 @@ impl<A: Address> Table<A> {
     /// Removes from the nearest eight buckets those flows of the first bucket with any that are not ASSURED
     /// (`early_drop`). Says how many.
     pub fn drop_early(&mut self, tuple: &Tuple<A>, zone: u16, buckets: usize) -> usize {
-        let hash = self.hash(tuple, zone);
+        let hash = self.hash(&Ends::of(tuple), tuple.protocol, zone);
         let spared = |at: u32| {
             let status = self.flows[at as usize].status;
             status.intersects(Status::ASSURED | Status::FIXED_TIMEOUT | Status::DYING)
@@ -369,7 +376,7 @@ impl<A: Address> Table<A> {
 
 fn hash_at<A: Address>(flows: &[Flow<A>], secret: &Secret, place: Place) -> u64 {
     let flow = &flows[place.at as usize];
-    secret.hash(&flow.tuple(place.direction), flow.zone.in_direction(place.direction))
+    secret.hash(&flow.ends(place.direction), flow.protocol(), flow.zone.in_direction(place.direction))
 }
 
 #[cfg(test)]
