@@ -17,16 +17,16 @@ use crate::interface::{Interface, InterfaceId};
 use crate::plain::{Ends, is_intact, translate};
 use crate::rules::TableName;
 use crate::status::{CtInfo, Direction, Status};
-use crate::table::Place;
+use crate::table::{Likely, Place};
 use crate::track::{Context, Upper};
 
 /// Where the flows of a batch most likely are.
 pub(super) struct Asked {
-    places: [Option<Place>; BATCH],
+    places: [Likely; BATCH],
 }
 
 impl Asked {
-    pub(super) const NOTHING: Self = Self { places: [None; BATCH] };
+    pub(super) const NOTHING: Self = Self { places: [Likely::NOWHERE; BATCH] };
 }
 
 impl<A: Family> Stack<A> {
@@ -41,26 +41,25 @@ impl<A: Family> Stack<A> {
     #[inline]
     pub(super) fn ask(&self, packets: &[Packet]) -> Asked {
         let table = &self.conntrack.table;
-        let (mut hashes, mut asked) = ([None; BATCH], Asked::NOTHING);
+        // Zero is no hash: a packet that has it goes the long way.
+        let (mut hashes, mut asked) = ([0; BATCH], Asked::NOTHING);
         let mut tcp = 0_u32;
         for (n, (packet, hash)) in packets.iter().zip(&mut hashes).enumerate() {
             if A::is_plain(&packet.bytes)
                 && let Some((ends, protocol)) = A::ends(&packet.bytes)
             {
-                *hash = Some(table.hash(&ends, protocol, 0));
+                *hash = table.hash(&ends, protocol, 0);
                 tcp |= u32::from(protocol == 6) << n;
             }
         }
-        let touched = hashes.iter().flatten().fold(0, |sum, &hash| sum ^ table.touch_index(hash));
-        core::hint::black_box(touched);
-        for (hash, place) in hashes.iter().zip(&mut asked.places) {
-            *place = hash.and_then(|hash| table.likely(hash));
+        core::hint::black_box(hashes.iter().fold(0, |sum, &hash| sum ^ table.touch_index(hash)));
+        for (&hash, place) in hashes.iter().zip(&mut asked.places) {
+            *place = if hash == 0 { Likely::NOWHERE } else { table.likely(hash) };
         }
-        let places = asked.places.iter().enumerate();
-        let touched = places.fold(0, |sum, (n, place)| match place {
-            Some(place) => sum ^ table.touch(*place, tcp >> n & 1 == 1),
-            None => sum,
-        });
+        let mut touched = 0;
+        for (n, &place) in asked.places.iter().enumerate() {
+            touched ^= table.touch(place, tcp >> n & 1 == 1);
+        }
         core::hint::black_box(touched);
         asked
     }
@@ -75,10 +74,8 @@ impl<A: Family> Stack<A> {
         interfaces: &[Interface],
         packet: &mut Packet,
     ) -> Option<InterfaceId> {
-        let place = asked.places[n]?;
         let (ends, protocol) = A::ends(&packet.bytes)?;
-        let flow = self.conntrack.table.flow(place.at);
-        flow.is(&ends, protocol, 0, place.direction).then_some(())?;
+        let place = self.conntrack.table.confirm(*asked.places.get(n)?, &ends, protocol, 0)?;
         self.pass(now, place, &ends, protocol, interfaces, packet)
     }
 

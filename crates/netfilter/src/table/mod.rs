@@ -57,6 +57,15 @@ pub struct Expired<A: Address> {
     pub extra: Option<Box<Extra<A>>>,
 }
 
+/// Where a flow may be, as [`Table::likely`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Likely(u32);
+
+impl Likely {
+    /// Nowhere.
+    pub(crate) const NOWHERE: Self = Self(NOBODY);
+}
+
 impl<A: Address> Table<A> {
     /// An empty table that takes `capacity` flows before it grows; the seed makes its hashes unguessable.
     pub fn new(capacity: usize, rng: &mut Rng) -> Self {
@@ -108,18 +117,26 @@ impl<A: Address> Table<A> {
         self.index.touch(hash)
     }
 
-    /// The flow that [`lookup`](Self::lookup) will most likely find; whether it is the one shows later.
+    /// Where [`lookup`](Self::lookup) will most likely find a flow of this hash.
     #[inline]
-    pub(crate) fn likely(&self, hash: u64) -> Option<Place> {
-        self.index.likely(hash).map(Place::from_bits)
+    pub(crate) fn likely(&self, hash: u64) -> Likely {
+        Likely(self.index.likely(hash).unwrap_or(NOBODY))
     }
 
-    /// Reads the first cache line of a flow, and if asked for the second one, where its tracker's state is.
+    /// Reads the first cache line of a flow that may be the one, and if asked for the second one, where its tracker's state is.
     #[inline]
-    pub(crate) fn touch(&self, place: Place, whole: bool) -> u32 {
-        let flow = &self.flows[place.at as usize];
+    pub(crate) fn touch(&self, Likely(place): Likely, whole: bool) -> u32 {
+        let Some(flow) = self.flows.get((place >> 1) as usize) else { return 0 };
         let second = whole && flow.state.is_closing();
         flow.mark ^ u32::from(second)
+    }
+
+    /// Whether the flow that is most likely the one of a tuple is the one.
+    #[inline]
+    pub(crate) fn confirm(&self, Likely(place): Likely, ends: &Ends<A>, protocol: u8, zone: u16) -> Option<Place> {
+        let place = Place::from_bits(place);
+        let flow = self.flows.get(place.at as usize)?;
+        flow.is(ends, protocol, zone, place.direction).then_some(place)
     }
 
     /// Makes a flow that is not found yet.
