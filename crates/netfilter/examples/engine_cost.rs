@@ -1,7 +1,7 @@
 //! What the engine costs: established packets one at a time and in batches, new flows, memory.
 //!
 //! ```text
-//! cargo run --release -p pinhole-netfilter --example engine_cost [FLOWS …]
+//! cargo run --release -p pinhole-netfilter --example engine_cost [udp] [tcp] [FLOWS …]
 //! ```
 //!
 //! A masquerading router with two interfaces; every packet is parsed, its checksums are verified, its flow found, judged by
@@ -20,17 +20,20 @@ use pinhole_sansio::{Duration, Instant};
 use pinhole_wire::tcp::Flags;
 use pinhole_wire::{build, checksum};
 
+const PROTOCOLS: [&str; 2] = ["udp", "tcp"];
 /// Packets of a batch.
 const BATCH: usize = 32;
 /// Flows to one destination: below what an address has ports for.
 const TO_ONE: u32 = 40_000;
 
 fn main() {
-    let sizes: Vec<u32> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let sizes: Vec<u32> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
+    let named = |protocol: &&str| arguments.iter().any(|argument| argument == protocol);
+    let protocols = if PROTOCOLS.iter().any(named) { PROTOCOLS.into_iter().filter(named).collect() } else { PROTOCOLS.to_vec() };
     for flows in sizes {
-        measure("udp", flows);
-        measure("tcp", flows);
+        protocols.iter().for_each(|protocol| measure(protocol, flows));
     }
 }
 

@@ -78,7 +78,7 @@ pub trait Plain: Address {
 }
 
 /// Whether the transport checksum of a plain packet is right; with UDP zero is "none".
-#[inline]
+#[inline(always)]
 pub(crate) fn is_intact<A: Plain>(packet: &[u8], protocol: u8) -> bool {
     if protocol == UDP && packet.get(A::BODY + UDP_CHECKSUM..A::BODY + UDP_CHECKSUM + 2) == Some(&[0, 0]) {
         return true;
@@ -88,7 +88,7 @@ pub(crate) fn is_intact<A: Plain>(packet: &[u8], protocol: u8) -> bool {
 }
 
 /// Gives a plain packet with the ends `old` those of `new`, takes one from its time to live, and corrects all checksums.
-#[inline]
+#[inline(always)]
 pub(crate) fn translate<A: Plain>(packet: &mut [u8], old: &Ends<A>, new: &Ends<A>, protocol: u8) {
     let addresses = A::difference(old, new);
     A::forward(packet, new, addresses);

@@ -124,6 +124,8 @@ impl Router {
         self.v4.routes.add_interface(id, &interface);
         self.v6.routes.add_interface(id, &interface);
         self.forget_ways();
+        self.v4.shortest_mtu = self.v4.shortest_mtu.min(interface.mtu);
+        self.v6.shortest_mtu = self.v6.shortest_mtu.min(interface.mtu);
         self.interfaces.push(interface);
         id
     }
@@ -213,10 +215,16 @@ impl Router {
             for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
                 *verdict = match self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet) {
                     Some(output) => Verdict::Forward(output),
-                    None => self.process(now, input, packet),
+                    None => self.process_unlikely(now, input, packet),
                 };
             }
         }
+    }
+
+    /// [`process`](Self::process), where it is not worth being repeated in the code.
+    #[inline(never)]
+    fn process_unlikely(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
+        self.process(now, input, packet)
     }
 
     /// Takes a packet that this host itself sends through all hooks on its way.

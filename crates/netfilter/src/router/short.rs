@@ -75,7 +75,7 @@ impl<A: Family> Stack<A> {
         packet: &mut Packet,
     ) -> Option<InterfaceId> {
         let (ends, protocol) = A::ends(&packet.bytes)?;
-        let place = self.conntrack.table.confirm(*asked.places.get(n)?, &ends, protocol, 0)?;
+        let place = self.conntrack.table.confirm(*asked.places.get(n)?, &ends, protocol)?;
         self.pass(now, place, &ends, protocol, interfaces, packet)
     }
 
@@ -87,7 +87,7 @@ impl<A: Family> Stack<A> {
         }
         let (ends, protocol) = A::ends(&packet.bytes)?;
         let table = &self.conntrack.table;
-        let place = table.lookup(table.hash(&ends, protocol, 0), &ends, protocol, 0)?;
+        let place = table.lookup(table.hash(&ends, protocol, 0), &ends, protocol)?;
         self.pass(now, place, &ends, protocol, interfaces, packet)
     }
 
@@ -106,20 +106,17 @@ impl<A: Family> Stack<A> {
         let settings = &self.conntrack.settings;
         let flow = self.conntrack.table.flow_mut(at);
         let output = flow.ways[direction.index()]?;
-        let wanted = match direction {
-            Direction::Original => Status::CONFIRMED,
-            Direction::Reply => ANSWERED,
-        };
-        let settled = if self.translates { SETTLED } else { Status(0) };
-        if !flow.status.contains(Status(wanted.0 | settled.0))
-            || flow.status.intersects(SPECIAL)
+        let status = flow.status;
+        let answered = if direction == Direction::Reply { Status::SEEN_REPLY } else { Status(0) };
+        let decided = if self.translates { Status::NAT_DONE } else { Status(0) };
+        let wanted = Status::CONFIRMED | answered | decided;
+        if Status(status.0 & (wanted | SPECIAL).0) != wanted
             || flow.expires <= now
-            || bytes.len() > usize::from(interfaces[output.place()].mtu)
+            || bytes.len() > usize::from(self.shortest_mtu) && bytes.len() > usize::from(interfaces[output.place()].mtu)
             || settings.checksum && !is_intact::<A>(bytes, protocol)
         {
             return None;
         }
-        let status = flow.status;
         let upper = Upper { protocol, body: bytes.get(A::BODY..)? };
         let context = Context { now, direction, status, remaining: Duration::ZERO, seqadj: None };
         let timeout = flow.state.hurry(upper, &context, settings)?;
@@ -141,9 +138,5 @@ impl<A: Family> Stack<A> {
     }
 }
 
-/// The flow is found by both tuples, and an answer that comes is not the first.
-const ANSWERED: Status = Status(Status::CONFIRMED.0 | Status::SEEN_REPLY.0);
-/// Its translation is decided.
-const SETTLED: Status = Status::NAT_DONE;
 /// Something is special about the flow.
 const SPECIAL: Status = Status(Status::DYING.0 | Status::FIXED_TIMEOUT.0 | Status::SEQ_ADJUST.0);

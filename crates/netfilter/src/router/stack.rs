@@ -23,6 +23,8 @@ pub(super) struct Stack<A: Family> {
     pub(super) translates: bool,
     /// What conntrack said of the last packet; nothing if it did not get that far.
     pub(super) said: Option<Seen>,
+    /// What every interface takes, in bytes.
+    pub(super) shortest_mtu: u16,
     /// Whether no rule wants to see every packet.
     pub(super) hurries: bool,
     /// Hooks at which some rule may have something to say, as bits by table.
@@ -42,6 +44,7 @@ impl<A: Family> Stack<A> {
             identifications: Rng::from_seed(seed),
             translates: false,
             said: None,
+            shortest_mtu: u16::MAX,
             hurries: true,
             busy: [0; 4],
         }

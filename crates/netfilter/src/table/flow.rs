@@ -219,8 +219,15 @@ impl<A: Address> Flow<A> {
 
     /// Whether this is the flow of a tuple in a zone, in a direction.
     #[inline]
-    pub(crate) fn is(&self, ends: &Ends<A>, protocol: u8, zone: u16, direction: Direction) -> bool {
+    pub(super) fn is(&self, ends: &Ends<A>, protocol: u8, zone: u16, direction: Direction) -> bool {
         self.ends[direction.index()] == *ends && self.protocol == protocol && self.zone.in_direction(direction) == zone
+    }
+
+    /// Whether this is the flow of a tuple outside all zones, in a direction; false for some that are in a zone in the other
+    /// direction only.
+    #[inline]
+    pub(super) fn is_unzoned(&self, ends: &Ends<A>, protocol: u8, direction: Direction) -> bool {
+        (self.ends[direction.index()] == *ends) & (self.protocol == protocol) & (self.zone.id == 0)
     }
 
     /// Whether both come from the same endpoint.

@@ -64,11 +64,10 @@ impl Index {
         self.buckets[self.home(hash)].overflow
     }
 
-    /// The first value of that bucket whose tag fits: mostly the one that is looked for.
+    /// The first value whose tag fits: mostly the one that is looked for.
     #[inline]
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
-        let bucket = &self.buckets[self.home(hash)];
-        bucket.matches(tag(hash)).next().map(|slot| bucket.values[slot])
+        self.find(hash, |_| true)
     }
 
     /// Adds a value. `hash_of` gives the hash of each value that is there, should the index have to grow.

@@ -20,6 +20,7 @@ pub use flow::{Counters, Extra, Flow, FlowId, Zone};
 
 use crate::plain::Ends;
 use crate::status::{Direction, Status};
+use crate::track::State;
 use crate::tuple::{Address, Tuple};
 pub(crate) use flow::Place;
 use flow::{Bits, NOBODY};
@@ -85,9 +86,12 @@ impl<A: Address> Table<A> {
     /// The flow that has this tuple in this zone, and in which direction. One whose time is over is removed instead.
     #[inline]
     pub fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<(u32, Direction)> {
-        let ends = Ends::of(tuple);
-        let Place { at, direction } =
-            self.lookup(self.hash(&ends, tuple.protocol, zone), &ends, tuple.protocol, zone)?;
+        let (ends, protocol) = (Ends::of(tuple), tuple.protocol);
+        let value = self.index.find(self.hash(&ends, protocol, zone), |value| {
+            let place = Place::from_bits(value);
+            self.flows[place.at as usize].is(&ends, protocol, zone, place.direction)
+        })?;
+        let Place { at, direction } = Place::from_bits(value);
         if self.flows[at as usize].expires <= now {
             self.expire(at);
             return None;
@@ -95,12 +99,12 @@ impl<A: Address> Table<A> {
         Some((at, direction))
     }
 
-    /// The flow that has a tuple of this hash, whether or not its time is over.
+    /// The flow outside all zones that has a tuple of this hash, whether or not its time is over.
     #[inline]
-    pub(crate) fn lookup(&self, hash: u64, ends: &Ends<A>, protocol: u8, zone: u16) -> Option<Place> {
+    pub(crate) fn lookup(&self, hash: u64, ends: &Ends<A>, protocol: u8) -> Option<Place> {
         let value = self.index.find(hash, |value| {
             let place = Place::from_bits(value);
-            self.flows[place.at as usize].is(ends, protocol, zone, place.direction)
+            self.flows[place.at as usize].is_unzoned(ends, protocol, place.direction)
         })?;
         Some(Place::from_bits(value))
     }
@@ -127,16 +131,16 @@ impl<A: Address> Table<A> {
     #[inline]
     pub(crate) fn touch(&self, Likely(place): Likely, whole: bool) -> u32 {
         let Some(flow) = self.flows.get((place >> 1) as usize) else { return 0 };
-        let second = whole && flow.state.is_closing();
+        let second = whole && matches!(flow.state, State::Generic);
         flow.mark ^ u32::from(second)
     }
 
     /// Whether the flow that is most likely the one of a tuple is the one.
     #[inline]
-    pub(crate) fn confirm(&self, Likely(place): Likely, ends: &Ends<A>, protocol: u8, zone: u16) -> Option<Place> {
+    pub(crate) fn confirm(&self, Likely(place): Likely, ends: &Ends<A>, protocol: u8) -> Option<Place> {
         let place = Place::from_bits(place);
         let flow = self.flows.get(place.at as usize)?;
-        flow.is(ends, protocol, zone, place.direction).then_some(place)
+        flow.is_unzoned(ends, protocol, place.direction).then_some(place)
     }
 
     /// Makes a flow that is not found yet.

@@ -51,7 +51,7 @@ impl Udp {
 
 /// How long a flow lives from now on whose state a datagram does not change and that need not be read for it: one that nobody
 /// has answered, or that is a stream already.
-#[inline]
+#[inline(always)]
 pub(super) fn settled(body: &[u8], status: Status, timeouts: &Timeouts) -> Option<Duration> {
     let length = usize::from(u16_at(body, 4)?);
     if length < udp::HEADER_LEN || length > body.len() {
