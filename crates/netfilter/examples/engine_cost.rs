@@ -31,7 +31,8 @@ fn main() {
     let sizes: Vec<u32> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
     let named = |protocol: &&str| arguments.iter().any(|argument| argument == protocol);
-    let protocols = if PROTOCOLS.iter().any(named) { PROTOCOLS.into_iter().filter(named).collect() } else { PROTOCOLS.to_vec() };
+    let protocols =
+        if PROTOCOLS.iter().any(named) { PROTOCOLS.into_iter().filter(named).collect() } else { PROTOCOLS.to_vec() };
     for flows in sizes {
         protocols.iter().for_each(|protocol| measure(protocol, flows));
     }
