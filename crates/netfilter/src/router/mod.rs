@@ -43,7 +43,6 @@ use crate::interface::{Interface, InterfaceId};
 use crate::rules::{Log, Ruleset};
 use crate::settings::{SettingError, Settings};
 use crate::watch::Watch;
-use short::Asked;
 use stack::Stack;
 
 /// A packet on its way.
@@ -167,7 +166,7 @@ impl Router {
         if let Some(output) = self.hurry(now, packet) {
             return Verdict::Forward(output);
         }
-        self.explain(now, input, packet, &mut ())
+        self.process_long(now, input, packet)
     }
 
     /// Takes a packet the short way, if it may go that.
@@ -211,20 +210,40 @@ impl Router {
         verdicts: &mut [Verdict],
     ) {
         for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            let asked = if self.v4.hurries { self.v4.ask(packets) } else { Asked::NOTHING };
-            for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                *verdict = match self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet) {
-                    Some(output) => Verdict::Forward(output),
-                    None => self.process_unlikely(now, input, packet),
-                };
+            match packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4) {
+                Some(4) if self.v4.hurries => {
+                    let asked = self.v4.ask(packets);
+                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                        let output = self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet);
+                        *verdict = match output {
+                            Some(output) => Verdict::Forward(output),
+                            None => self.process_long(now, input, packet),
+                        };
+                    }
+                }
+                Some(6) if self.v6.hurries => {
+                    let asked = self.v6.ask(packets);
+                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                        let output = self.v6.hurry_asked(now, &asked, n, &self.interfaces, packet);
+                        *verdict = match output {
+                            Some(output) => Verdict::Forward(output),
+                            None => self.process_long(now, input, packet),
+                        };
+                    }
+                }
+                Some(_) | None => {
+                    for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+                        *verdict = self.process_long(now, input, packet);
+                    }
+                }
             }
         }
     }
 
-    /// [`process`](Self::process), where it is not worth being repeated in the code.
+    /// The long way, which most packets do not go.
     #[inline(never)]
-    fn process_unlikely(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
-        self.process(now, input, packet)
+    fn process_long(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
+        self.explain(now, input, packet, &mut ())
     }
 
     /// Takes a packet that this host itself sends through all hooks on its way.

@@ -324,7 +324,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<(), Reason> {
         let now = passage.now;
-        match self.run(TableName::Nat, hook, packet, passage) {
+        let length = packet.bytes.len() as u32;
+        let decision = match self.stack.rules.run_empty(TableName::Nat, hook, length, self.watch) {
+            Some(decision) => decision,
+            None => self.run(TableName::Nat, hook, packet, passage),
+        };
+        match decision {
             Decision::Accept => {}
             Decision::Drop => return Err(Reason::Rule(TableName::Nat, hook)),
             Decision::Reject(_) => return Err(Reason::Rejected(TableName::Nat, hook)),

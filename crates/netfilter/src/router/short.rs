@@ -15,7 +15,7 @@ use crate::conntrack::Seen;
 use crate::headers::Family;
 use crate::interface::{Interface, InterfaceId};
 use crate::plain::{Ends, is_intact, translate};
-use crate::rules::TableName;
+use crate::rules::{Hook, TableName};
 use crate::status::{CtInfo, Direction, Status};
 use crate::table::{Likely, Place};
 use crate::track::{Context, Upper};
@@ -30,10 +30,18 @@ impl Asked {
 }
 
 impl<A: Family> Stack<A> {
-    /// Whether packets may go the short way at all: no rule may want to see them.
+    /// Whether packets may go the short way at all: no rule may want to see them on their way through, but one that accepts
+    /// them.
     pub(super) fn may_hurry(&self) -> bool {
-        let tables = [TableName::Raw, TableName::Mangle, TableName::Filter];
-        tables.into_iter().all(|table| self.busy[table as usize] == 0)
+        let through = [
+            (TableName::Raw, Hook::PreRouting),
+            (TableName::Mangle, Hook::PreRouting),
+            (TableName::Mangle, Hook::Forward),
+            (TableName::Mangle, Hook::PostRouting),
+        ];
+        let filter = (TableName::Filter, Hook::Forward);
+        through.into_iter().all(|(table, hook)| !self.is_busy(table, hook))
+            && (!self.is_busy(filter.0, filter.1) || self.rules.accepts_established(filter.0, filter.1))
     }
 
     /// Finds out where the flows of packets are that may go the short way, and reads the memory that they need: first that of
@@ -60,8 +68,27 @@ impl<A: Family> Stack<A> {
         for (n, &place) in asked.places.iter().enumerate() {
             touched ^= table.touch(place, tcp >> n & 1 == 1);
         }
+        touched ^= self.touch_new(packets, &hashes, &asked);
         core::hint::black_box(touched);
         asked
+    }
+
+    /// Reads the memory that packets need that most likely begin a flow: where their source is listed, and where their answer
+    /// will be found if the flow is translated as the last one was.
+    #[inline]
+    fn touch_new(&self, packets: &[Packet], hashes: &[u64; BATCH], asked: &Asked) -> u32 {
+        let (table, mapped) = (&self.conntrack.table, self.conntrack.mapped);
+        let mut touched = 0;
+        for ((packet, &hash), place) in packets.iter().zip(hashes).zip(&asked.places) {
+            if hash != 0
+                && place.is_nowhere()
+                && let Some((ends, protocol)) = A::ends(&packet.bytes)
+            {
+                let answer = Ends { dst: mapped, ..ends.swapped() };
+                touched ^= table.touch_index(table.hash(&answer, protocol, 0)) ^ table.touch_source(&ends, protocol);
+            }
+        }
+        touched
     }
 
     /// Takes the `n`th packet of a batch the short way, if it may go that. Otherwise nothing has happened.
@@ -107,7 +134,8 @@ impl<A: Family> Stack<A> {
         let flow = self.conntrack.table.flow_mut(at);
         let output = flow.ways[direction.index()]?;
         let status = flow.status;
-        let answered = if direction == Direction::Reply { Status::SEEN_REPLY } else { Status(0) };
+        let answered = self.filters || direction == Direction::Reply;
+        let answered = if answered { Status::SEEN_REPLY } else { Status(0) };
         let decided = if self.translates { Status::NAT_DONE } else { Status(0) };
         let wanted = Status::CONFIRMED | answered | decided;
         if Status(status.0 & (wanted | SPECIAL).0) != wanted
@@ -126,6 +154,9 @@ impl<A: Family> Stack<A> {
             translate(bytes, ends, &target, protocol);
         } else {
             A::decrement_ttl(bytes);
+        }
+        if self.filters {
+            self.rules.count_accepted(TableName::Filter, Hook::Forward, bytes.len() as u32);
         }
         let info = match direction {
             Direction::Reply => CtInfo::EstablishedReply,

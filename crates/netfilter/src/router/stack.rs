@@ -25,8 +25,10 @@ pub(super) struct Stack<A: Family> {
     pub(super) said: Option<Seen>,
     /// What every interface takes, in bytes.
     pub(super) shortest_mtu: u16,
-    /// Whether no rule wants to see every packet.
+    /// Whether packets may go the short way.
     pub(super) hurries: bool,
+    /// Whether of those only packets of answered flows may, which the first rule of filter at FORWARD accepts and counts.
+    pub(super) filters: bool,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -46,6 +48,7 @@ impl<A: Family> Stack<A> {
             said: None,
             shortest_mtu: u16::MAX,
             hurries: true,
+            filters: false,
             busy: [0; 4],
         }
     }
@@ -58,8 +61,9 @@ impl<A: Family> Stack<A> {
             let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
-        self.hurries = self.may_hurry();
         self.rules = rules;
+        self.hurries = self.may_hurry();
+        self.filters = self.is_busy(TableName::Filter, Hook::Forward);
     }
 
     /// Whether a rule of `table` may have something to say at `hook`.

@@ -33,6 +33,37 @@ impl<A: Address> Ruleset<A> {
         self.hooks[table as usize] & hook.bit() == 0
     }
 
+    /// Whether the first rule of `table` at `hook` accepts every packet of an answered flow.
+    pub(crate) fn accepts_established(&self, table: TableName, hook: Hook) -> bool {
+        let loaded = self.tables[table as usize].as_ref();
+        loaded.is_some_and(|loaded| loaded.accepted[hook as usize].intersects(States::ESTABLISHED))
+    }
+
+    /// Counts a packet of `length` bytes that the first rule of `table` at `hook` accepts.
+    #[inline]
+    pub(crate) fn count_accepted(&mut self, table: TableName, hook: Hook, length: u32) {
+        if let Some(loaded) = &mut self.tables[table as usize] {
+            loaded.accept_first(hook, length, &mut ());
+        }
+    }
+
+    /// What `table` decides about any packet at `hook` of `length` bytes, if it has no rule there; it is counted.
+    #[inline]
+    pub(crate) fn run_empty(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        length: u32,
+        watch: &mut impl Watch,
+    ) -> Option<Decision<A>> {
+        if self.is_idle(table, hook) {
+            return Some(Decision::Accept);
+        }
+        let loaded = self.tables[table as usize].as_mut()?;
+        let chain = loaded.table.chains.get_mut(loaded.entries[hook as usize]?)?;
+        chain.rules.is_empty().then(|| chain.undecided(table, length, watch))
+    }
+
     /// Asks `table` about a packet at `hook`. Packets are counted, and limits taken from.
     ///
     /// What rules do beside their verdict goes to `host`, at once and in order; later rules of this table see it.
@@ -134,14 +165,21 @@ impl<A: Address> Loaded<A> {
                 Step::Goto => (chain, rule) = (jumps[chain][rule - 1], 0),
             }
         }
-        let base = &mut table.chains[base];
-        base.counters.count(subject.length);
-        let line = Line { table: table.name, chain: &base.name, rule: base.rules.len() + 1 };
-        let (policy, is_empty) = (base.policy, base.rules.is_empty());
+        table.chains[base].undecided(table.name, subject.length, watch)
+    }
+}
+
+impl<A: Address> Chain<A> {
+    /// No rule of a built-in chain has decided: its policy does.
+    #[inline]
+    fn undecided(&mut self, table: TableName, length: u32, watch: &mut impl Watch) -> Decision<A> {
+        self.counters.count(length);
+        let line = Line { table, chain: &self.name, rule: self.rules.len() + 1 };
+        let (policy, is_empty) = (self.policy, self.rules.is_empty());
         let is_dull = is_empty && policy != Some(Policy::Drop);
         let topic = if is_dull { Topic::Tried } else { Topic::Rule };
         watch.note(topic, || Undecided { line, policy, is_empty });
-        match base.policy {
+        match policy {
             Some(Policy::Drop) => Decision::Drop,
             Some(Policy::Accept) | None => Decision::Accept,
         }

@@ -163,7 +163,7 @@ impl Index {
         let mut at = self.home(hash);
         loop {
             let bucket = &mut self.buckets[at];
-            if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == 0) {
+            if let Some(slot) = bucket.matches(0).next() {
                 bucket.tags[slot] = tag(hash);
                 bucket.values[slot] = value;
                 self.len += 1;

@@ -45,6 +45,17 @@ pub struct Table<A: Address> {
     expired: VecDeque<Expired<A>>,
     /// Where the sweep goes on.
     swept: usize,
+    /// How many flows have been removed: as long as none is, what was found holds.
+    removed: u64,
+}
+
+/// What is known of a source endpoint, until a flow is removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    hash: u64,
+    /// The newest flow that is translated from it.
+    newest: Option<u32>,
+    removed: u64,
 }
 
 /// A flow whose time was over.
@@ -65,6 +76,11 @@ pub(crate) struct Likely(u32);
 impl Likely {
     /// Nowhere.
     pub(crate) const NOWHERE: Self = Self(NOBODY);
+
+    #[inline]
+    pub(crate) const fn is_nowhere(self) -> bool {
+        self.0 == NOBODY
+    }
 }
 
 impl<A: Address> Table<A> {
@@ -80,6 +96,7 @@ impl<A: Address> Table<A> {
             extras: HashMap::new(),
             expired: VecDeque::new(),
             swept: 0,
+            removed: 0,
         }
     }
 
@@ -87,16 +104,22 @@ impl<A: Address> Table<A> {
     #[inline]
     pub fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<(u32, Direction)> {
         let (ends, protocol) = (Ends::of(tuple), tuple.protocol);
-        let value = self.index.find(self.hash(&ends, protocol, zone), |value| {
+        let place = self.find_hashed(now, self.hash(&ends, protocol, zone), &ends, protocol, zone)?;
+        Some((place.at, place.direction))
+    }
+
+    #[inline]
+    fn find_hashed(&mut self, now: Instant, hash: u64, ends: &Ends<A>, protocol: u8, zone: u16) -> Option<Place> {
+        let value = self.index.find(hash, |value| {
             let place = Place::from_bits(value);
-            self.flows[place.at as usize].is(&ends, protocol, zone, place.direction)
+            self.flows[place.at as usize].is(ends, protocol, zone, place.direction)
         })?;
-        let Place { at, direction } = Place::from_bits(value);
-        if self.flows[at as usize].expires <= now {
-            self.expire(at);
+        let place = Place::from_bits(value);
+        if self.flows[place.at as usize].expires <= now {
+            self.expire(place.at);
             return None;
         }
-        Some((at, direction))
+        Some(place)
     }
 
     /// The flow outside all zones that has a tuple of this hash, whether or not its time is over.
@@ -119,6 +142,12 @@ impl<A: Address> Table<A> {
     #[inline]
     pub(crate) fn touch_index(&self, hash: u64) -> u32 {
         self.index.touch(hash)
+    }
+
+    /// Reads where the flows from the source of a tuple outside all zones are listed.
+    #[inline]
+    pub(crate) fn touch_source(&self, ends: &Ends<A>, protocol: u8) -> u32 {
+        self.sources.touch(self.secret.hash_source(ends, protocol, 0))
     }
 
     /// Where [`lookup`](Self::lookup) will most likely find a flow of this hash.
@@ -159,14 +188,12 @@ impl<A: Address> Table<A> {
         at
     }
 
-    /// Makes a flow findable, in one direction only or in both.
+    /// Makes a flow findable, in one direction only or in both, whoever else has its tuples.
     pub fn insert(&mut self, at: u32, only: Option<Direction>) {
         for direction in [Direction::Original, Direction::Reply] {
             if only.is_none_or(|only| only == direction) {
-                let hash = self.hash_of(Place { at, direction });
-                let (flows, secret) = (&self.flows, &self.secret);
-                let again = |value| hash_at(flows, secret, Place::from_bits(value));
-                self.index.insert(hash, Place { at, direction }.bits(), again);
+                let place = Place { at, direction };
+                self.enter(self.hash_of(place), place);
             }
         }
         let flow = &mut self.flows[at as usize];
@@ -174,8 +201,36 @@ impl<A: Address> Table<A> {
         flow.bits.put(Bits::REPLY_ONLY, only == Some(Direction::Reply));
     }
 
+    /// Makes a flow findable in both directions, if no other one has either tuple.
+    ///
+    /// # Errors
+    /// The flow that has the original tuple, or else that has the reply tuple.
+    pub(crate) fn insert_if_free(&mut self, now: Instant, at: u32) -> Result<(), u32> {
+        let mut hashes = [0; 2];
+        for direction in [Direction::Original, Direction::Reply] {
+            let flow = &self.flows[at as usize];
+            let (ends, protocol, zone) = (flow.ends(direction), flow.protocol(), flow.zone.in_direction(direction));
+            let hash = self.hash(&ends, protocol, zone);
+            if let Some(other) = self.find_hashed(now, hash, &ends, protocol, zone) {
+                return Err(other.at);
+            }
+            hashes[direction.index()] = hash;
+        }
+        for direction in [Direction::Original, Direction::Reply] {
+            self.enter(hashes[direction.index()], Place { at, direction });
+        }
+        self.flows[at as usize].status |= Status::CONFIRMED;
+        Ok(())
+    }
+
+    fn enter(&mut self, hash: u64, place: Place) {
+        let (flows, secret) = (&self.flows, &self.secret);
+        self.index.insert(hash, place.bits(), |value| hash_at(flows, secret, Place::from_bits(value)));
+    }
+
     /// Removes a flow, found or not.
     pub fn remove(&mut self, at: u32) -> (Flow<A>, Option<Box<Extra<A>>>) {
+        self.removed += 1;
         let flow = self.flows[at as usize].clone();
         if flow.status.contains(Status::CONFIRMED) {
             for direction in [Direction::Original, Direction::Reply] {
@@ -257,29 +312,52 @@ impl<A: Address> Table<A> {
 
     /// Enters a flow as the newest that is translated from its source endpoint.
     pub fn link_source(&mut self, at: u32) {
-        let hash = self.source_hash(at);
-        let head =
-            self.sources.find(hash, |value| self.flows[value as usize].has_same_source(&self.flows[at as usize]));
-        if let Some(head) = head {
-            self.sources.replace(hash, head, at);
-            self.flows[head as usize].newer = at;
+        let source = self.source_of(at);
+        self.link_source_as(at, &source);
+    }
+
+    /// What is known of the source endpoint of a flow.
+    pub(crate) fn source_of(&self, at: u32) -> Source {
+        let flow = &self.flows[at as usize];
+        let hash = hash_source_of(&self.secret, flow);
+        let newest = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(flow));
+        Source { hash, newest, removed: self.removed }
+    }
+
+    /// [`link_source`](Self::link_source), when it is known what the source is.
+    pub(crate) fn link_source_as(&mut self, at: u32, source: &Source) {
+        if source.removed != self.removed {
+            return self.link_source(at);
+        }
+        let Source { hash, newest, .. } = *source;
+        if let Some(newest) = newest {
+            self.sources.replace(hash, newest, at);
+            self.flows[newest as usize].newer = at;
         } else {
             let (flows, secret) = (&self.flows, &self.secret);
-            let again = |value: u32| secret.hash_source(&flows[value as usize]);
+            let again = |value: u32| hash_source_of(secret, &flows[value as usize]);
             self.sources.insert(hash, at, again);
         }
         let flow = &mut self.flows[at as usize];
-        flow.older = head.unwrap_or(NOBODY);
+        flow.older = newest.unwrap_or(NOBODY);
         flow.newer = NOBODY;
         flow.bits.put(Bits::HAS_SOURCE, true);
     }
 
     /// The flows that are translated from the source endpoint of `like`, newest first.
     pub fn same_source<'a>(&'a self, like: &Flow<A>) -> impl Iterator<Item = &'a Flow<A>> {
-        let hash = self.secret.hash_source(like);
-        let first = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like));
+        let hash = hash_source_of(&self.secret, like);
+        self.from_newest(self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like)))
+    }
+
+    /// The flows that are translated from a source endpoint, newest first.
+    pub(crate) fn of_source(&self, source: &Source) -> impl Iterator<Item = &Flow<A>> {
+        self.from_newest(source.newest)
+    }
+
+    fn from_newest(&self, newest: Option<u32>) -> impl Iterator<Item = &Flow<A>> {
         let next = |flow: &&Flow<A>| (flow.older != NOBODY).then(|| &self.flows[flow.older as usize]);
-        core::iter::successors(first.map(|at| &self.flows[at as usize]), next)
+        core::iter::successors(newest.map(|at| &self.flows[at as usize]), next)
     }
 
     /// Removes from the nearest eight buckets those flows of the first bucket with any that are not ASSURED
@@ -387,7 +465,7 @@ impl<A: Address> Table<A> {
     }
 
     fn source_hash(&self, at: u32) -> u64 {
-        self.secret.hash_source(&self.flows[at as usize])
+        hash_source_of(&self.secret, &self.flows[at as usize])
     }
 
     fn hash_of(&self, place: Place) -> u64 {
@@ -398,6 +476,11 @@ impl<A: Address> Table<A> {
 fn hash_at<A: Address>(flows: &[Flow<A>], secret: &Secret, place: Place) -> u64 {
     let flow = &flows[place.at as usize];
     secret.hash(&flow.ends(place.direction), flow.protocol(), flow.zone.in_direction(place.direction))
+}
+
+fn hash_source_of<A: Address>(secret: &Secret, flow: &Flow<A>) -> u64 {
+    let direction = Direction::Original;
+    secret.hash_source(&flow.ends(direction), flow.protocol(), flow.zone.in_direction(direction))
 }
 
 #[cfg(test)]
