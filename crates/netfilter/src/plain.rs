@@ -42,8 +42,8 @@ impl<A: Address> Ends<A> {
     /// Those of an answer, where the fields are ports.
     #[inline]
     pub const fn swapped(self) -> Self {
-        let Self { src, dst, ids: [a, b, c, d] } = self;
-        Self { src: dst, dst: src, ids: [c, d, a, b] }
+        let ids = u32::from_le_bytes(self.ids).rotate_left(16).to_le_bytes();
+        Self { src: self.dst, dst: self.src, ids }
     }
 }
 
@@ -100,7 +100,8 @@ pub(crate) fn translate<A: Plain>(packet: &mut [u8], old: &Ends<A>, new: &Ends<A
     }
     let [old, new] = [old.ids, new.ids].map(u32::from_le_bytes);
     let corrected = correct(*field, u64::from(fold(addresses)) + u64::from(!old) + u64::from(new));
-    *field = if is_udp && corrected == [0, 0] { [0xff, 0xff] } else { corrected };
+    let corrected = if is_udp && corrected == 0 { 0xffff } else { corrected };
+    *field = corrected.to_le_bytes();
 }
 
 const UDP: u8 = 17;
@@ -129,12 +130,12 @@ const fn fold_twice(sum: u64) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
-/// A checksum after a change of which `difference` is the sum of the new words and the complements of the old ones (RFC 1624
+/// A checksum, in little-endian order, after a change of which `difference` is the sum of the new words and the complements of the old ones (RFC 1624
 /// equation 3).
 #[inline]
-const fn correct(checksum: [u8; 2], difference: u64) -> [u8; 2] {
+const fn correct(checksum: [u8; 2], difference: u64) -> u16 {
     let sum = !u16::from_le_bytes(checksum) as u64;
-    (!fold_twice(sum + difference)).to_le_bytes()
+    !fold_twice(sum + difference)
 }
 
 /// What one less in the time to live, the first octet of its word, adds to a sum: the complement of one.
@@ -181,7 +182,7 @@ impl Plain for Ipv4Addr {
         let Some(header) = packet.first_chunk_mut::<24>() else { return };
         header[8] = header[8].wrapping_sub(1);
         let sum = correct([header[10], header[11]], u64::from(fold(addresses)) + ONE_LESS);
-        header[10..12].copy_from_slice(&sum);
+        header[10..12].copy_from_slice(&sum.to_le_bytes());
         header[12..16].copy_from_slice(&new.src.octets());
         header[16..20].copy_from_slice(&new.dst.octets());
         header[20..24].copy_from_slice(&new.ids);

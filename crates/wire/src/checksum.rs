@@ -10,7 +10,7 @@ use crate::Protocol;
 
 /// A one's complement sum under way.
 ///
-/// Holds the sum in a `u64` and folds at the end: 2^48 words fit before it could overflow.
+/// Holds the sum in a `u64` and folds at the end: 2^24 calls of any kind fit before it could overflow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -60,6 +60,11 @@ impl Sum {
         // bytes short ones, whose loop the compiler vectorises, of short bytes long ones with their carries.
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         let mut sum = if blocks.is_empty() { 0 } else { long(blocks.as_flattened()) };
+        let (quads, rest) = rest.as_chunks::<32>();
+        for quad in quads {
+            let (words, _) = quad.as_chunks::<8>();
+            sum = words.iter().fold(sum, |sum, &word| add(sum, u64::from_le_bytes(word)));
+        }
         let (words, last) = rest.as_chunks::<8>();
         for &word in words {
             sum = add(sum, u64::from_le_bytes(word));
@@ -72,7 +77,8 @@ impl Sum {
             };
             sum = add(sum, word);
         }
-        self.word(fold(sum).swap_bytes())
+        // To swap octets is to multiply by 2^8, modulo the 2^16 - 1 that counts here.
+        Self(self.0 + (u64::from(halve(sum)) << 8))
     }
 
     /// The checksum: the one's complement of the sum.
@@ -133,9 +139,15 @@ const fn add(a: u64, b: u64) -> u64 {
 /// Adds the carries back in until 16 bits are left.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    // Either half and the other one: the carry of the lower halves comes into the upper ones.
-    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    let sum = halve(sum);
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// Adds the carries back in until 32 bits are left.
+#[inline]
+const fn halve(sum: u64) -> u32 {
+    // Either half and the other one: the carry of the lower halves comes into the upper ones.
+    (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32
 }
 
 #[cfg(test)]

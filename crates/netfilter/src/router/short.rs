@@ -15,7 +15,7 @@ use crate::conntrack::Seen;
 use crate::headers::Family;
 use crate::interface::{Interface, InterfaceId};
 use crate::plain::{Ends, is_intact, translate};
-use crate::rules::{Hook, TableName};
+use crate::rules::{Hook, Passes, TableName};
 use crate::status::{CtInfo, Direction, Status};
 use crate::table::{Likely, Place};
 use crate::track::{Context, Upper};
@@ -30,8 +30,8 @@ impl Asked {
 }
 
 impl<A: Family> Stack<A> {
-    /// Whether packets may go the short way at all: no rule may want to see them on their way through, but one that accepts
-    /// them.
+    /// Whether packets may go the short way at all: no rule may want to see them on their way through, but one of filter that
+    /// accepts them.
     pub(super) fn may_hurry(&self) -> bool {
         let through = [
             (TableName::Raw, Hook::PreRouting),
@@ -39,9 +39,7 @@ impl<A: Family> Stack<A> {
             (TableName::Mangle, Hook::Forward),
             (TableName::Mangle, Hook::PostRouting),
         ];
-        let filter = (TableName::Filter, Hook::Forward);
-        through.into_iter().all(|(table, hook)| !self.is_busy(table, hook))
-            && (!self.is_busy(filter.0, filter.1) || self.rules.accepts_established(filter.0, filter.1))
+        self.filter != Passes::Some && through.into_iter().all(|(table, hook)| !self.is_busy(table, hook))
     }
 
     /// Finds out where the flows of packets are that may go the short way, and reads the memory that they need: first that of
@@ -61,21 +59,27 @@ impl<A: Family> Stack<A> {
             }
         }
         core::hint::black_box(hashes.iter().fold(0, |sum, &hash| sum ^ table.touch_index(hash)));
+        let mut all_known = true;
         for (&hash, place) in hashes.iter().zip(&mut asked.places) {
-            *place = if hash == 0 { Likely::NOWHERE } else { table.likely(hash) };
+            if hash != 0 {
+                *place = table.likely(hash);
+                all_known &= !place.is_nowhere();
+            }
         }
         let mut touched = 0;
         for (n, &place) in asked.places.iter().enumerate() {
             touched ^= table.touch(place, tcp >> n & 1 == 1);
         }
-        touched ^= self.touch_new(packets, &hashes, &asked);
+        if !all_known {
+            touched ^= self.touch_new(packets, &hashes, &asked);
+        }
         core::hint::black_box(touched);
         asked
     }
 
     /// Reads the memory that packets need that most likely begin a flow: where their source is listed, and where their answer
     /// will be found if the flow is translated as the last one was.
-    #[inline]
+    #[inline(never)]
     fn touch_new(&self, packets: &[Packet], hashes: &[u64; BATCH], asked: &Asked) -> u32 {
         let (table, mapped) = (&self.conntrack.table, self.conntrack.mapped);
         let mut touched = 0;
@@ -134,7 +138,7 @@ impl<A: Family> Stack<A> {
         let flow = self.conntrack.table.flow_mut(at);
         let output = flow.ways[direction.index()]?;
         let status = flow.status;
-        let answered = self.filters || direction == Direction::Reply;
+        let answered = self.filter == Passes::Established || direction == Direction::Reply;
         let answered = if answered { Status::SEEN_REPLY } else { Status(0) };
         let decided = if self.translates { Status::NAT_DONE } else { Status(0) };
         let wanted = Status::CONFIRMED | answered | decided;
@@ -155,8 +159,8 @@ impl<A: Family> Stack<A> {
         } else {
             A::decrement_ttl(bytes);
         }
-        if self.filters {
-            self.rules.count_accepted(TableName::Filter, Hook::Forward, bytes.len() as u32);
+        if self.filter != Passes::Unasked {
+            self.rules.count_passed(TableName::Filter, Hook::Forward, bytes.len() as u32);
         }
         let info = match direction {
             Direction::Reply => CtInfo::EstablishedReply,

@@ -6,7 +6,7 @@ use super::route::Routes;
 use crate::conntrack::{Conntrack, Seen};
 use crate::fragment::Reassembly;
 use crate::headers::Family;
-use crate::rules::{Hook, Ruleset, TableName};
+use crate::rules::{Hook, Passes, Ruleset, TableName};
 use crate::table::Flow;
 
 /// What the router has of one address family.
@@ -27,8 +27,8 @@ pub(super) struct Stack<A: Family> {
     pub(super) shortest_mtu: u16,
     /// Whether packets may go the short way.
     pub(super) hurries: bool,
-    /// Whether of those only packets of answered flows may, which the first rule of filter at FORWARD accepts and counts.
-    pub(super) filters: bool,
+    /// Which packets pass filter at FORWARD.
+    pub(super) filter: Passes,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -48,7 +48,7 @@ impl<A: Family> Stack<A> {
             said: None,
             shortest_mtu: u16::MAX,
             hurries: true,
-            filters: false,
+            filter: Passes::Unasked,
             busy: [0; 4],
         }
     }
@@ -62,8 +62,8 @@ impl<A: Family> Stack<A> {
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
         self.rules = rules;
+        self.filter = self.rules.passes(TableName::Filter, Hook::Forward);
         self.hurries = self.may_hurry();
-        self.filters = self.is_busy(TableName::Filter, Hook::Forward);
     }
 
     /// Whether a rule of `table` may have something to say at `hook`.

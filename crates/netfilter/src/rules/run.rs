@@ -26,6 +26,19 @@ pub enum Decision<A> {
     Nat(Translation<A>),
 }
 
+/// Which packets pass a table at a hook without being looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// All: there is no chain.
+    Unasked,
+    /// All: there is no rule, and the policy counts them.
+    All,
+    /// Those of answered flows: the first rule accepts and counts them.
+    Established,
+    /// Which ones, only the rules know.
+    Some,
+}
+
 impl<A: Address> Ruleset<A> {
     /// Whether `table` has nothing to say at `hook`, so that it need not be asked.
     #[inline]
@@ -33,17 +46,33 @@ impl<A: Address> Ruleset<A> {
         self.hooks[table as usize] & hook.bit() == 0
     }
 
-    /// Whether the first rule of `table` at `hook` accepts every packet of an answered flow.
-    pub(crate) fn accepts_established(&self, table: TableName, hook: Hook) -> bool {
+    /// Which packets pass `table` at `hook` whatever else they are.
+    pub(crate) fn passes(&self, table: TableName, hook: Hook) -> Passes {
+        if self.is_idle(table, hook) {
+            return Passes::Unasked;
+        }
         let loaded = self.tables[table as usize].as_ref();
-        loaded.is_some_and(|loaded| loaded.accepted[hook as usize].intersects(States::ESTABLISHED))
+        let Some((loaded, chain)) = loaded.and_then(|loaded| Some((loaded, loaded.entries[hook as usize]?))) else {
+            return Passes::Unasked;
+        };
+        let chain = &loaded.table.chains[chain];
+        if chain.rules.is_empty() && chain.policy != Some(Policy::Drop) {
+            Passes::All
+        } else if loaded.accepted[hook as usize].intersects(States::ESTABLISHED) {
+            Passes::Established
+        } else {
+            Passes::Some
+        }
     }
 
-    /// Counts a packet of `length` bytes that the first rule of `table` at `hook` accepts.
+    /// Counts a packet of `length` bytes that [`passes`](Self::passes) `table` at `hook`.
     #[inline]
-    pub(crate) fn count_accepted(&mut self, table: TableName, hook: Hook, length: u32) {
-        if let Some(loaded) = &mut self.tables[table as usize] {
-            loaded.accept_first(hook, length, &mut ());
+    pub(crate) fn count_passed(&mut self, table: TableName, hook: Hook, length: u32) {
+        if let Some(loaded) = &mut self.tables[table as usize]
+            && let Some(chain) = loaded.entries[hook as usize]
+        {
+            let Chain { rules, counters, .. } = &mut loaded.table.chains[chain];
+            rules.first_mut().map_or(counters, |rule| &mut rule.counters).count(length);
         }
     }
 

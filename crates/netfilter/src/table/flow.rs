@@ -159,6 +159,7 @@ pub struct Counters {
 
 impl<A: Address> Flow<A> {
     /// A flow that begins with a packet of tuple `original`, and that is not in a table yet.
+    #[inline(always)]
     pub fn new(now: Instant, original: &Tuple<A>, reply: &Tuple<A>, zone: Zone, state: State) -> Self {
         Self {
             expires: now,

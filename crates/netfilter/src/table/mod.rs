@@ -173,6 +173,7 @@ impl<A: Address> Table<A> {
     }
 
     /// Makes a flow that is not found yet.
+    #[inline(always)]
     pub fn add(&mut self, flow: Flow<A>) -> u32 {
         self.len += 1;
         if self.free == NOBODY {
