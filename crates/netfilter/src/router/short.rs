@@ -1,5 +1,5 @@
-//! The short way: a TCP segment or UDP datagram of a confirmed flow, where no rule has anything to say and no helper listens,
-//! which is nearly every packet of a NAT. It does what the [long way](super::path) does with such a packet, at once and
+//! The short way: a TCP segment or UDP datagram of a confirmed flow, where no helper listens and no rule has anything to say but
+//! one that accepts all of an answered flow, which is nearly every packet of a NAT. It does what the [long way](super::path) does with such a packet, at once and
 //! without a detour, and leaves every other packet to it, untouched.
 //!
 //! A flow that may go it has a [way](crate::table::Flow::ways), which the long way writes down. Of a batch, the memory of all
