@@ -348,15 +348,15 @@ impl<A: Address> Table<A> {
     /// The flows that are translated from the source endpoint of `like`, newest first.
     pub fn same_source<'a>(&'a self, like: &Flow<A>) -> impl Iterator<Item = &'a Flow<A>> {
         let hash = hash_source_of(&self.secret, like);
-        self.from_newest(self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like)))
+        self.newest_first(self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like)))
     }
 
     /// The flows that are translated from a source endpoint, newest first.
     pub(crate) fn of_source(&self, source: &Source) -> impl Iterator<Item = &Flow<A>> {
-        self.from_newest(source.newest)
+        self.newest_first(source.newest)
     }
 
-    fn from_newest(&self, newest: Option<u32>) -> impl Iterator<Item = &Flow<A>> {
+    fn newest_first(&self, newest: Option<u32>) -> impl Iterator<Item = &Flow<A>> {
         let next = |flow: &&Flow<A>| (flow.older != NOBODY).then(|| &self.flows[flow.older as usize]);
         core::iter::successors(newest.map(|at| &self.flows[at as usize]), next)
     }
