@@ -62,16 +62,14 @@ impl<A: Family> Conntrack<A> {
         if flow.status.contains(Status::DYING) {
             return Err(Unconfirmed::Clash);
         }
-        let ([original, reply], zone) = (flow.tuples(), flow.zone);
-        let other = self.table.find_in(now, &original, zone, Direction::Original);
-        let other = other.or_else(|| self.table.find_in(now, &reply, zone, Direction::Reply));
-        if let Some((other, _)) = other {
+        if let Err(other) = self.table.insert_if_free(now, at) {
             return self.clash(now, at, other, info, watch);
         }
-        self.table.insert(at, None);
+        self.mapped = self.table.flow(at).ends(Direction::Reply).dst;
         self.statistics.insert += 1;
         watch.note(Topic::Table, || {
-            let left = self.table.flow(at).remaining(now).as_secs_f64();
+            let flow = self.table.flow(at);
+            let ([original, reply], left) = (flow.tuples(), flow.remaining(now).as_secs_f64());
             format!("confirmed, {left:.0} s to live: {original}; answers will be {reply}")
         });
         Ok(Seen::Flow { at, info })

@@ -55,20 +55,6 @@ impl<A: Family> Conntrack<A> {
         headers: &Headers<A>,
         watch: &mut W,
     ) -> Result<Seen, Stopped> {
-        let hash = None;
-        self.enter_hashed(ask, packet, headers, hash, watch)
-    }
-
-    /// [`enter`](Self::enter), when the tuple and its hash are known.
-    #[inline]
-    pub(crate) fn enter_hashed<W: Watch>(
-        &mut self,
-        ask: &Ask<'_>,
-        packet: &[u8],
-        headers: &Headers<A>,
-        hash: Option<u64>,
-        watch: &mut W,
-    ) -> Result<Seen, Stopped> {
         let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
         if headers.fragment == Some(Fragment::Later) {
             watch.note(Topic::Track, || "INVALID: a fragment without its transport header");
@@ -95,10 +81,7 @@ impl<A: Family> Conntrack<A> {
         };
         let zone = zone_of(ask);
         for _ in 0..MOST_RESTARTS {
-            let known = match hash.filter(|_| zone == Zone::default()) {
-                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, 0),
-                None => self.find(ask.now, &tuple, zone),
-            };
+            let known = self.find(ask.now, &tuple, zone);
             let (at, direction) = match known {
                 Some((at, direction)) => {
                     watch.note(Topic::Table, || self.found(ask.now, &tuple, at, direction));
