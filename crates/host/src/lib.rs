@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod dns;
 pub mod embedded;
+pub mod gateway;
 pub mod local_time;
 pub mod namespace;
 pub mod netlink;

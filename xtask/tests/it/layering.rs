@@ -25,7 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
-    ("pinhole-host", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel"]),
+    (
+        "pinhole-host",
+        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-tunnel", "pinhole-netfilter"],
+    ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
     (
         "pinhole",
@@ -67,6 +70,7 @@ const TESTS_MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-traversal", &["pinhole-lab"]),
     ("pinhole-agent", &["pinhole-lab"]),
     ("pinhole-host", &["pinhole-guest"]),
+    ("pinhole-netns", &["pinhole-guest"]),
     ("pinhole", &["pinhole-guest"]),
 ];
 

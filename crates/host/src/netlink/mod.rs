@@ -8,6 +8,7 @@
 //! It deliberately has no typed message for every object the kernel knows: each sub-module writes the few it needs.
 //! Events are read with [`Socket::receive`] from a socket that joined groups.
 
+mod any;
 pub mod conntrack;
 mod error;
 pub mod generic;
@@ -17,6 +18,7 @@ pub mod route;
 pub mod sock_diag;
 mod socket;
 
+pub use any::read_any;
 pub use error::Error;
 pub use message::{Attributes, Message, Reply, attributes, find};
 pub use socket::{Protocol, Socket};

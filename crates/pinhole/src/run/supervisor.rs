@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::report::Report;
 use super::signals::{Request, Signals};
-use super::{agent, registry, wireguard};
+use super::{agent, gateway, registry, wireguard};
 use crate::cmd::wg::interface::File;
 use crate::config::{self, Config};
 
@@ -34,6 +34,8 @@ pub enum Role {
     Registry(config::Registry),
     /// An endpoint agent.
     Agent(config::Agent),
+    /// The NAT between two interfaces.
+    Gateway(gateway::Settings),
 }
 
 impl Role {
@@ -42,6 +44,7 @@ impl Role {
             Self::WireGuard { file, .. } => format!("the device of {}", file.path().display()),
             Self::Registry(_) => "the registry".to_owned(),
             Self::Agent(agent) => format!("the agent of {}", agent.device),
+            Self::Gateway(_) => "the gateway".to_owned(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Role {
             Self::WireGuard { .. } => 0,
             Self::Registry(_) => 1,
             Self::Agent(_) => 2,
+            Self::Gateway(_) => 3,
         }
     }
 }
@@ -62,7 +66,8 @@ fn roles(config: Config) -> Result<Vec<Role>> {
     };
     let devices = config.wireguard.into_iter().map(device);
     let registry = config.registry.into_iter().map(Role::Registry).map(Ok);
-    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).collect()
+    let gateway = config.gateway.into_iter().map(|settings| gateway::Settings::read(settings).map(Role::Gateway));
+    devices.chain(registry).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).chain(gateway).collect()
 }
 
 /// Runs roles until SIGTERM or SIGINT.
@@ -192,6 +197,7 @@ async fn start(role: Role, json: bool, ready: watch::Sender<bool>, stop: watch::
     match role {
         Role::WireGuard { file, userspace } => wireguard::run(file, userspace, ready, stop).await,
         Role::Registry(settings) => registry::run(settings, Report::new("registry", json), ready, stop).await,
+        Role::Gateway(settings) => gateway::run(settings, Report::new("gateway", json), ready, stop).await,
         Role::Agent(settings) => agent::run(settings, Report::new("agent", json), ready, stop).await,
     }
 }
