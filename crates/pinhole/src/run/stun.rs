@@ -34,6 +34,9 @@ pub async fn run(
     for address in server.addresses() {
         say.listening(*address, &by);
     }
+    for address in server.tls_addresses() {
+        say.listening(*address, &["TLS"]);
+    }
     for layout in server.layouts() {
         say.layout(layout);
     }
@@ -63,6 +66,7 @@ fn server_config(settings: &config::stun::Stun) -> Result<Config> {
     let per_minute = settings.rate_limit;
     Ok(Config {
         tcp: settings.tcp,
+        tls: settings.tls()?,
         shards: settings.threads,
         partner: settings.key()?,
         limit: RateLimit { per_minute, burst: RateLimit::REQUESTS.burst.max(per_minute / 60) },
