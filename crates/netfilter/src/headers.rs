@@ -9,6 +9,7 @@ use pinhole_wire::{Malformed, Protocol, checksum, icmp, ipv4, ipv6};
 
 use crate::fragment::Fragmented;
 use crate::nat::Manip;
+use crate::plain::Plain;
 use crate::tuple::{Address, GRE, Tuple};
 
 /// The IP headers of a packet.
@@ -40,19 +41,12 @@ pub enum Fragment {
 }
 
 /// What differs between the families.
-pub trait Family: Address + Fragmented {
+pub trait Family: Address + Fragmented + Plain {
     /// Reads the IP headers. IPv4's checksum must be right.
     ///
     /// # Errors
     /// What is wrong with the headers; [`Malformed::Length`] too for a wrong header checksum.
     fn headers(packet: &[u8]) -> Result<Headers<Self>, Malformed>;
-
-    /// The length of a header without options, in bytes.
-    const PLAIN_HEADER: usize;
-
-    /// Source, destination and protocol of a packet that has nothing special: no options or extension headers, no fragment,
-    /// nothing behind it, a right checksum, a time to live that lets it pass, one host on either side, TCP or UDP.
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)>;
 
     /// Reads the IP headers of a packet that an ICMP error quotes: it may be cut, and its checksum is not looked at.
     ///
@@ -64,15 +58,32 @@ pub trait Family: Address + Fragmented {
     /// that [`headers`](Self::headers) or [`quoted_headers`](Self::quoted_headers) could read.
     fn put(self, packet: &mut [u8], end: Manip);
 
-    /// Writes both addresses and takes one from the time to live of a packet that is [`plain`](Self::plain). `addresses` is
-    /// what the new addresses are more than the old ones, as [`difference`](Self::difference) says.
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, addresses: u32);
-
     /// Takes one from the time to live or hop limit, which is at least one, IPv4's checksum included.
     fn decrement_ttl(packet: &mut [u8]);
 
-    /// Whether an address can be one host's.
+    /// Whether an address can be one host's, beyond doubt.
     fn is_unicast(self) -> bool;
+
+    /// Whether an address is that of all of a network, or of a group.
+    fn is_many(self) -> bool;
+
+    /// Whether it is that of a group which every router is in.
+    fn is_joined(self) -> bool;
+
+    /// Whether what comes in from an address of the router's own is refused (`fib_validate_source`); IPv6 does not look.
+    const REFUSES_ITSELF: bool;
+
+    /// Whether an address is known on its own link only, so that no route leads there through another one.
+    fn is_of_link(self) -> bool;
+
+    /// Whether a packet with these ends is lost before any hook sees it.
+    fn is_lost(src: Self, dst: Self) -> bool;
+
+    /// Whether a packet from here may go to `dst`, or even to this host.
+    fn may_reach(self, dst: Self) -> bool;
+
+    /// Whether a packet from here may leave its network.
+    fn may_leave(self) -> bool;
 
     /// By how much a checksum's complement changes when `self` becomes `new`: to be given to [`correct`].
     fn difference(self, new: Self) -> u32;
@@ -84,15 +95,6 @@ pub trait Family: Address + Fragmented {
 
     /// Whether an ICMP message of this type quotes a packet, as far as conntrack is concerned.
     fn is_icmp_error(message_type: u8) -> bool;
-}
-
-/// A one's complement sum in 16 bits.
-#[inline]
-pub(crate) const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
 /// `checksum` after a change of which `difference` is the one's complement sum of the new words and the complements of
@@ -124,25 +126,6 @@ impl Family for Ipv4Addr {
         Ok(Headers { end: total, ..headers })
     }
 
-    const PLAIN_HEADER: usize = ipv4::HEADER_LEN;
-
-    #[inline]
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)> {
-        let header = packet.first_chunk::<{ ipv4::HEADER_LEN }>()?;
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (first, place, middle, src, dst) = (word(0), word(4), word(8), word(12), word(16));
-        let sum = u64::from(first) + u64::from(place) + u64::from(middle) + u64::from(src) + u64::from(dst);
-        let (ttl, protocol) = (middle >> 24, (middle >> 16) as u8);
-        // Version 4, five words of header, and no byte too many; neither "more fragments" nor an offset.
-        let is_plain = (first & 0xff00_ffff == 0x4500_0000 | packet.len() as u32)
-            & (place & 0x3fff == 0)
-            & (ttl > 1)
-            & ((protocol == 6) | (protocol == 17))
-            & (fold(sum) == 0xffff);
-        let (src, dst) = (Self::from_bits(src), Self::from_bits(dst));
-        (is_plain && src.is_unicast()).then_some((src, dst, protocol))
-    }
-
     fn quoted_headers(quote: &[u8]) -> Result<Headers<Self>, Malformed> {
         read_v4(quote)
     }
@@ -161,28 +144,55 @@ impl Family for Ipv4Addr {
     }
 
     #[inline]
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, addresses: u32) {
-        let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() else { return };
-        header[8] = header[8].wrapping_sub(1);
-        // The time to live is the upper octet of its word: one less of it is 0xfeff more.
-        let sum = correct(u16::from_be_bytes([header[10], header[11]]), addresses + 0xfeff);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        header[12..16].copy_from_slice(&src.octets());
-        header[16..20].copy_from_slice(&dst.octets());
-    }
-
-    #[inline]
     fn decrement_ttl(packet: &mut [u8]) {
         let [ttl, _, a, b] = &mut packet[8..12] else { return };
         *ttl = ttl.wrapping_sub(1);
         // The time to live is the upper octet of its word: one less, and the checksum is one more there.
         let sum = u32::from(u16::from_be_bytes([*a, *b])) + 0x100;
-        [*a, *b] = ((sum + (sum >> 16)) as u16).to_be_bytes();
+        // Of the two zeros of one's complement, a sum over a header is never 0xffff (`ip_decrease_ttl`).
+        [*a, *b] = ((sum + u32::from(sum >= 0xffff)) as u16).to_be_bytes();
     }
 
     #[inline]
     fn is_unicast(self) -> bool {
-        !matches!(self.octets()[0], 0 | 127 | 224..=239) && self != Self::BROADCAST
+        // 0.0.0.0/8 is like any other network since Linux 5.3.
+        !matches!(self.octets()[0], 127 | 224..=239) && !self.is_unspecified() && self != Self::BROADCAST
+    }
+
+    fn is_many(self) -> bool {
+        self.is_multicast() || self.is_broadcast() || self.is_unspecified()
+    }
+
+    /// All hosts (RFC 1112 §4).
+    fn is_joined(self) -> bool {
+        !self.is_multicast() || self.octets() == [224, 0, 0, 1]
+    }
+
+    const REFUSES_ITSELF: bool = true;
+
+    /// The kernel routes 169.254.0.0/16 as any other network.
+    fn is_of_link(self) -> bool {
+        false
+    }
+
+    fn is_lost(_: Self, _: Self) -> bool {
+        false
+    }
+
+    /// The kernel's martians (`ip_route_input_slow`, `ip_mc_validate_source`). Who has no address yet may only speak to
+    /// those on its network.
+    fn may_reach(self, dst: Self) -> bool {
+        if self.is_multicast() || self.is_broadcast() || self.is_loopback() || dst.is_loopback() {
+            return false;
+        }
+        if !self.is_unspecified() {
+            return !dst.is_unspecified();
+        }
+        dst.is_broadcast() || dst.is_unspecified() || matches!(dst.octets(), [224, 0, 0, _])
+    }
+
+    fn may_leave(self) -> bool {
+        true
     }
 
     #[inline]
@@ -239,21 +249,6 @@ impl Family for Ipv6Addr {
         })
     }
 
-    const PLAIN_HEADER: usize = ipv6::HEADER_LEN;
-
-    #[inline]
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)> {
-        let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
-        let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-        let is_plain = header[0] >> 4 == 6
-            && length + ipv6::HEADER_LEN == packet.len()
-            && matches!(header[6], 6 | 17)
-            && header[7] > 1;
-        let address = |at: usize| header[at..].first_chunk::<16>().map(|&octets| Self::from_octets(octets));
-        let (src, dst) = (address(8)?, address(24)?);
-        (is_plain && src.is_unicast()).then_some((src, dst, header[6]))
-    }
-
     fn quoted_headers(quote: &[u8]) -> Result<Headers<Self>, Malformed> {
         // The length is that of the whole packet. A header that claims no more than what is there reads the same.
         let mut head = [0; MAX_QUOTE];
@@ -275,12 +270,6 @@ impl Family for Ipv6Addr {
         }
     }
 
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, _: u32) {
-        src.put(packet, Manip::Source);
-        dst.put(packet, Manip::Destination);
-        Self::decrement_ttl(packet);
-    }
-
     fn decrement_ttl(packet: &mut [u8]) {
         if let Some(hops) = packet.get_mut(7) {
             *hops = hops.wrapping_sub(1);
@@ -288,7 +277,38 @@ impl Family for Ipv6Addr {
     }
 
     fn is_unicast(self) -> bool {
-        !(self.is_multicast() || self.is_unspecified())
+        !(self.is_multicast() || self.is_unspecified() || self.is_loopback() || self.is_unicast_link_local())
+    }
+
+    fn is_many(self) -> bool {
+        self.is_multicast()
+    }
+
+    /// All nodes and all routers of a link (RFC 4291 §2.7.1). That a host is in the groups of its own addresses is an affair
+    /// of links with neighbours to discover.
+    fn is_joined(self) -> bool {
+        !self.is_multicast() || matches!(self.segments(), [0xff02, 0, 0, 0, 0, 0, 0, 1 | 2])
+    }
+
+    const REFUSES_ITSELF: bool = false;
+
+    fn is_of_link(self) -> bool {
+        self.is_unicast_link_local()
+    }
+
+    /// A group as a source, the loopback address, and groups of no scope or of this host's alone (`ip6_rcv_core`).
+    fn is_lost(src: Self, dst: Self) -> bool {
+        let is_of_no_link = dst.is_multicast() && dst.octets()[1] & 0xf <= 1;
+        src.is_multicast() || src.is_loopback() || dst.is_loopback() || is_of_no_link
+    }
+
+    fn may_reach(self, _: Self) -> bool {
+        true
+    }
+
+    /// Not from nobody, nor from an address that only its link knows (`ip6_forward`).
+    fn may_leave(self) -> bool {
+        !(self.is_unspecified() || self.is_of_link())
     }
 
     fn difference(self, new: Self) -> u32 {

@@ -24,11 +24,14 @@ pub(crate) fn seq<A: Family>(packet: &[u8], headers: &Headers<A>) -> Option<u32>
 
 /// Replaces parts of the payload of a TCP segment or UDP datagram, and says by how much it has grown. Nothing, and the
 /// packet is as it was, if it would be longer than IP allows or is neither.
+///
+/// Linux shows ICMP errors about a flow of UDP to its helper too, takes them for datagrams, and makes of the field behind
+/// their checksum a length and a checksum (measured on 6.18): so it is here.
 pub(crate) fn replace<A: Family>(packet: &mut Vec<u8>, headers: &mut Headers<A>, outcome: &Outcome<A>) -> Option<i32> {
     let body = headers.body(packet);
     let header = match Protocol::from(headers.protocol) {
         Protocol::Tcp => tcp::Packet::new_checked(body).ok()?.header_len(),
-        Protocol::Udp if body.len() >= udp::HEADER_LEN => udp::HEADER_LEN,
+        Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 if body.len() >= udp::HEADER_LEN => udp::HEADER_LEN,
         Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) => return None,
     };
     let payload = outcome.apply(&body[header..]);
@@ -42,7 +45,7 @@ pub(crate) fn replace<A: Family>(packet: &mut Vec<u8>, headers: &mut Headers<A>,
     packet.extend_from_slice(&payload);
     headers.end = new_end;
     set_length::<A>(packet, new_end);
-    if Protocol::from(headers.protocol) == Protocol::Udp {
+    if Protocol::from(headers.protocol) != Protocol::Tcp {
         let length = (new_end - headers.offset) as u16;
         packet[headers.offset + 4..headers.offset + 6].copy_from_slice(&length.to_be_bytes());
     }
@@ -66,21 +69,40 @@ pub(crate) fn set_destination_port<A: Family>(packet: &mut [u8], headers: &Heade
     }
 }
 
-/// Shifts the sequence number of a TCP segment, and what it acknowledges.
-pub(crate) fn adjust<A: Family>(packet: &mut [u8], headers: &Headers<A>, seqadj: &Seqadj, direction: Direction) {
+/// Shifts the sequence number of a TCP segment, and what it acknowledges. `false` if the packet is to be dropped: it ends
+/// before its options do.
+///
+/// Linux does so to ICMP errors about the reply direction as well, as if they were segments, and spoils what they quote (measured on
+/// 6.18): so it is here.
+pub(crate) fn adjust<A: Family>(
+    packet: &mut [u8],
+    headers: &Headers<A>,
+    seqadj: &Seqadj,
+    direction: Direction,
+) -> bool {
     let body = &mut packet[headers.offset..headers.end];
-    let Ok(mut segment) = tcp::Packet::new_checked(&mut *body) else { return };
-    let (seq, ack, header) = (segment.seq(), segment.ack(), segment.header_len());
+    if body.len() < tcp::HEADER_LEN {
+        return false;
+    }
+    let word = |body: &[u8], at: usize| u32::from_be_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
+    let (seq, ack, header) = (word(body, 4), word(body, 8), usize::from(body[12] >> 4) * 4);
     let (new_seq, new_ack) = (seqadj.adjust_seq(direction, seq), seqadj.adjust_ack(direction, ack));
-    let has_ack = segment.flags().contains(tcp::Flags::ACK);
-    let mut checksum = correct_u32(segment.checksum(), seq, new_seq);
-    segment.set_seq(new_seq);
+    let has_ack = body[13] & tcp::Flags::ACK.0 != 0;
+    let mut checksum = correct_u32(u16::from_be_bytes([body[16], body[17]]), seq, new_seq);
+    body[4..8].copy_from_slice(&new_seq.to_be_bytes());
     if has_ack {
         checksum = correct_u32(checksum, ack, new_ack);
-        segment.set_ack(new_ack);
+        body[8..12].copy_from_slice(&new_ack.to_be_bytes());
     }
-    segment.set_checksum(checksum);
+    body[16..18].copy_from_slice(&checksum.to_be_bytes());
+    if !has_ack {
+        return true;
+    }
+    if header > body.len() {
+        return false;
+    }
     adjust_sack(body, header, seqadj, direction);
+    true
 }
 
 fn adjust_sack(body: &mut [u8], header: usize, seqadj: &Seqadj, direction: Direction) {
@@ -139,11 +161,11 @@ fn fill_checksum<A: Family>(packet: &mut [u8], headers: &Headers<A>) {
                 segment.fill_checksum(src, dst);
             }
         }
-        Protocol::Udp => {
+        Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 => {
             if let Ok(mut datagram) = udp::Packet::new_checked(body) {
                 datagram.fill_checksum(src, dst);
             }
         }
-        Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) => {}
+        Protocol::Other(_) => {}
     }
 }

@@ -22,6 +22,8 @@ pub enum Trouble {
     PortUnreachable,
     /// Nobody has its destination address.
     HostUnreachable,
+    /// No route leads to its destination.
+    NoRoute,
     /// A rule forbids it.
     Prohibited,
     /// It is too long for the next link and may not be fragmented.
@@ -157,6 +159,7 @@ const fn number_v4(trouble: Trouble) -> (u8, u8) {
         Trouble::ReassemblyTimeExceeded => (icmp::v4::TIME_EXCEEDED, 1),
         Trouble::PortUnreachable => (icmp::v4::UNREACHABLE, icmp::v4::PORT),
         Trouble::HostUnreachable => (icmp::v4::UNREACHABLE, icmp::v4::HOST),
+        Trouble::NoRoute => (icmp::v4::UNREACHABLE, icmp::v4::NET),
         Trouble::Prohibited => (icmp::v4::UNREACHABLE, icmp::v4::ADMINISTRATIVELY_PROHIBITED),
         Trouble::TooBig { .. } => (icmp::v4::UNREACHABLE, icmp::v4::FRAGMENTATION_NEEDED),
     }
@@ -168,6 +171,7 @@ const fn number_v6(trouble: Trouble) -> (u8, u8) {
         Trouble::ReassemblyTimeExceeded => (icmp::v6::TIME_EXCEEDED, 1),
         Trouble::PortUnreachable => (icmp::v6::UNREACHABLE, icmp::v6::PORT),
         Trouble::HostUnreachable => (icmp::v6::UNREACHABLE, icmp::v6::ADDRESS),
+        Trouble::NoRoute => (icmp::v6::UNREACHABLE, icmp::v6::NO_ROUTE),
         Trouble::Prohibited => (icmp::v6::UNREACHABLE, icmp::v6::ADMINISTRATIVELY_PROHIBITED),
         Trouble::TooBig { .. } => (icmp::v6::TOO_BIG, 0),
     }

@@ -34,6 +34,8 @@ pub mod v4 {
     pub const TIME_EXCEEDED: u8 = 11;
     /// Parameter problem.
     pub const PARAMETER_PROBLEM: u8 = 12;
+    /// Code of [`UNREACHABLE`]: net unreachable.
+    pub const NET: u8 = 0;
     /// Code of [`UNREACHABLE`]: host unreachable.
     pub const HOST: u8 = 1;
     /// Code of [`UNREACHABLE`]: port unreachable.
@@ -58,6 +60,8 @@ pub mod v6 {
     pub const ECHO_REQUEST: u8 = 128;
     /// Echo reply.
     pub const ECHO_REPLY: u8 = 129;
+    /// Code of [`UNREACHABLE`]: no route to destination.
+    pub const NO_ROUTE: u8 = 0;
     /// Code of [`UNREACHABLE`]: communication administratively prohibited.
     pub const ADMINISTRATIVELY_PROHIBITED: u8 = 1;
     /// Code of [`UNREACHABLE`]: address unreachable.

@@ -15,7 +15,8 @@
 //! After the protocol's own fields comes the payload, in pieces: a number is so many zeros, a text in quotes is its bytes
 //! (`\r \n \t \" \\ \x00`). Then what is unusual about the IP header (`ttl tos id nodf label frag ipsum`) and the checksum
 //! (`badsum`: one more than right; `nosum`: none; `sum 0x1234`). Usual is what Linux sends: a time to live of 64, not to be
-//! fragmented, identification 0. TCP flags are tcpdump's letters. Fragments are bytes of a protocol.
+//! fragmented, identification 0. TCP flags are tcpdump's letters; of what follows them anything may be left out, and is zero
+//! then, the window 64240. Fragments are bytes of a protocol.
 //!
 //! [`Line`] is what such a line says: [`Line::of`] reads it from a packet, `Display` writes it, `FromStr` reads it back, and
 //! [`Line::packet`] makes the packet. [`write()`] and [`read`] do the same for any bytes: what no line says exactly is `raw`.

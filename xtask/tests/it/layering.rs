@@ -30,7 +30,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
     (
         "pinhole-host",
-        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-tunnel"],
+        &[
+            "pinhole-sansio",
+            "pinhole-wire",
+            "pinhole-dns",
+            "pinhole-stun",
+            "pinhole-wg",
+            "pinhole-tunnel",
+            "pinhole-netfilter",
+        ],
     ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
     (
@@ -73,6 +81,7 @@ const TESTS_MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-traversal", &["pinhole-lab"]),
     ("pinhole-agent", &["pinhole-lab"]),
     ("pinhole-host", &["pinhole-guest"]),
+    ("pinhole-netns", &["pinhole-guest"]),
     ("pinhole", &["pinhole-guest"]),
 ];
 

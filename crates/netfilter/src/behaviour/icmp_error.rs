@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use pinhole_wire::edit::End;
 use pinhole_wire::{Protocol, checksum, icmp, ipv4, ipv6};
 
-use super::packet::{Endpoint, Parsed, Proto, set_address, set_port};
+use super::packet::{Endpoint, Message, Parsed, Proto, set_address, set_port};
 use super::reason::Reason;
 use crate::tuple::Address;
 
@@ -40,10 +40,10 @@ pub(super) fn read<A: Address>(parsed: &Parsed<A>, packet: &[u8]) -> Result<Quot
         }
         Proto::Icmp => {
             let query = icmp::Packet::new_checked(upper).map_err(|_| Reason::Malformed)?;
-            match query.kind(A::ICMP) {
-                icmp::Kind::EchoRequest => (query.identifier(), 0),
-                icmp::Kind::EchoReply => (0, query.identifier()),
-                icmp::Kind::Error | icmp::Kind::Other => return Err(Reason::UnrelatedError),
+            match Message::of::<A>(query.message_type()) {
+                Message::Query => (query.identifier(), 0),
+                Message::Answer => (0, query.identifier()),
+                Message::Error | Message::Other => return Err(Reason::UnrelatedError),
             }
         }
     };
@@ -56,6 +56,13 @@ pub(super) fn read<A: Address>(parsed: &Parsed<A>, packet: &[u8]) -> Result<Quot
         offset,
         upper: offset + header_len,
     })
+}
+
+impl<A: Address> Quote<A> {
+    /// The quoted packet, in the packet that quotes it.
+    pub(super) fn of<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        &packet[self.offset..]
+    }
 }
 
 /// Gives the quoted packet another end, and the error the address that goes with it: what the NAT did to the packet's

@@ -83,7 +83,13 @@ pub struct Nat<A> {
     held: Held<A>,
     output: VecDeque<(Side, Vec<u8>)>,
     counters: Counters,
+    /// How many refusals were answered in which tick.
+    refused: (u32, u32),
 }
+
+/// How many refused packets are answered in a tick of 100 ms (RFC 1812 §4.3.2.8, which RFC 5508 REQ-10 f recommends): as
+/// many in a second as Linux sends errors (`icmp_msgs_per_sec`).
+const MOST_REFUSALS: u32 = 100;
 
 impl<A: Address> Nat<A> {
     /// A NAT with these external addresses, which answers its inside hosts from `inside_address`. All its choices follow
@@ -101,6 +107,7 @@ impl<A: Address> Nat<A> {
             held: Held::new(),
             output: VecDeque::new(),
             counters: Counters::default(),
+            refused: (0, 0),
         }
     }
 
@@ -187,9 +194,20 @@ impl<A: Address> Nat<A> {
         &self.counters
     }
 
+    /// Whether it holds nothing: no mapping, no session or permission, no subscriber.
+    pub fn is_empty(&self) -> bool {
+        let Bindings { flows, pool, .. } = &self.bindings;
+        flows.mappings() == 0 && flows.sessions() == 0 && pool.subscribers() == 0
+    }
+
     /// How many mappings there are.
     pub fn mappings(&self) -> usize {
         self.bindings.flows.mappings() as usize
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.bindings.flows.sessions() as usize
     }
 
     /// How many ports of an external address are free, of 65,536.
@@ -217,6 +235,10 @@ impl<A: Address> Nat<A> {
         let too_big = self.mtu.is_some_and(|mtu| parsed.end > mtu.into());
         if too_big && self.bindings.pool.external(parsed.dst.address).is_none() && !may_fragment(packet) {
             return Err(Reason::TooBig);
+        }
+        // RFC 5508 §7.3: addresses in the route would show who is inside.
+        if parsed.proto == Proto::Icmp && packet::has_source_route(packet) {
+            return Err(Reason::SourceRoute);
         }
         let key = self.fragment_key(Side::Inside, &parsed);
         match parsed.kind {
@@ -312,6 +334,9 @@ impl<A: Address> Nat<A> {
             return Err(Reason::UnwantedError);
         }
         let quote = icmp_error::read(&parsed, packet)?;
+        if packet::has_source_route(quote.of(packet)) {
+            return Err(Reason::SourceRoute);
+        }
         let session = self.bindings.flows.session_of(quote.proto, quote.dst, quote.src);
         let mapping = match session {
             Some(session) => self.bindings.flows.session(session).mapping,
@@ -377,12 +402,18 @@ impl<A: Address> Nat<A> {
         })
     }
 
-    fn refusal(&self, packet: &[u8]) -> Option<Vec<u8>> {
+    fn refusal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let trouble = match self.bindings.behaviour.refusal {
             Refusal::Silence => return None,
             Refusal::HostUnreachable => Trouble::HostUnreachable,
             Refusal::Prohibited => Trouble::Prohibited,
         };
+        let tick = self.bindings.tick;
+        let so_far = if self.refused.0 == tick { self.refused.1 } else { 0 };
+        if so_far >= MOST_REFUSALS {
+            return None;
+        }
+        self.refused = (tick, so_far + 1);
         error(packet, trouble, self.inside_address.into())
     }
 
@@ -475,5 +506,18 @@ fn error(packet: &[u8], trouble: Trouble, from: IpAddr) -> Option<Vec<u8>> {
     let mut out = vec![0; answer::MAX_ERROR_V6];
     let len = answer::error(packet, trouble, from, &mut out).ok()?;
     out.truncate(len);
+    copy_traffic_class(packet, &mut out);
     Some(out)
+}
+
+/// RFC 5508 §7.7: an error has the traffic class of the packet it is about.
+fn copy_traffic_class(of: &[u8], to: &mut [u8]) {
+    match (ip::Packet::new_checked(of), ip::Packet::new_checked(to)) {
+        (Ok(ip::Packet::V4(of)), Ok(ip::Packet::V4(mut to))) => {
+            to.set_traffic_class(of.traffic_class());
+            to.fill_checksum();
+        }
+        (Ok(ip::Packet::V6(of)), Ok(ip::Packet::V6(mut to))) => to.set_traffic_class(of.traffic_class()),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => {}
+    }
 }

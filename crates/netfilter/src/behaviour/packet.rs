@@ -128,11 +128,11 @@ impl<A: Address> Parsed<A> {
             }
             Proto::Icmp => {
                 let icmp = icmp::Packet::new_checked(body).map_err(|_| Reason::Malformed)?;
-                match icmp.kind(A::ICMP) {
-                    icmp::Kind::EchoRequest => self.src.port = icmp.identifier(),
-                    icmp::Kind::EchoReply => self.dst.port = icmp.identifier(),
-                    icmp::Kind::Error if whole && !is_redirect::<A>(&icmp) => self.kind = Kind::Error,
-                    icmp::Kind::Error | icmp::Kind::Other => return Err(Reason::Protocol),
+                match Message::of::<A>(icmp.message_type()) {
+                    Message::Query => self.src.port = icmp.identifier(),
+                    Message::Answer => self.dst.port = icmp.identifier(),
+                    Message::Error if whole => self.kind = Kind::Error,
+                    Message::Error | Message::Other => return Err(Reason::Protocol),
                 }
             }
         }
@@ -170,9 +170,63 @@ impl<A: Address> Parsed<A> {
     }
 }
 
-/// Redirects speak of a route inside, and are not to cross a NAT (RFC 5508 REQ-10 b leaves it open).
-fn is_redirect<A: Address>(icmp: &icmp::Packet<&[u8]>) -> bool {
-    A::IS_V4 && matches!(icmp.message_type(), icmp::v4::REDIRECT | icmp::v4::SOURCE_QUENCH)
+/// What an ICMP message is to a NAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// It asks, and has an identifier.
+    Query,
+    /// It answers, with the identifier of the query.
+    Answer,
+    /// It quotes a packet and is translated with it.
+    Error,
+    /// It does not cross a NAT: redirects speak of a route inside, source quench and information requests are not to be
+    /// supported (RFC 5508 REQ-10), and what is neither query nor error may be dropped (REQ-11).
+    Other,
+}
+
+/// The queries of RFC 1122 §3.2.2 that have an identifier, each with its answer: echo, timestamp, address mask.
+const QUERIES_V4: [(u8, u8); 3] = [(icmp::v4::ECHO_REQUEST, icmp::v4::ECHO_REPLY), (13, 14), (17, 18)];
+/// ICMPv6 has echo only.
+const QUERIES_V6: [(u8, u8); 1] = [(icmp::v6::ECHO_REQUEST, icmp::v6::ECHO_REPLY)];
+
+impl Message {
+    /// What this type is.
+    pub(super) fn of<A: Address>(message_type: u8) -> Self {
+        let queries = if A::IS_V4 { &QUERIES_V4[..] } else { &QUERIES_V6[..] };
+        if queries.iter().any(|&(query, _)| query == message_type) {
+            return Self::Query;
+        }
+        if queries.iter().any(|&(_, answer)| answer == message_type) {
+            return Self::Answer;
+        }
+        let is_error = if A::IS_V4 {
+            matches!(message_type, icmp::v4::UNREACHABLE | icmp::v4::TIME_EXCEEDED | icmp::v4::PARAMETER_PROBLEM)
+        } else {
+            // RFC 4443 §2.1.
+            message_type < 128
+        };
+        if is_error { Self::Error } else { Self::Other }
+    }
+}
+
+/// Whether an IPv4 header has a source route among its options (RFC 791 §3.1). Bytes that are no header have none.
+pub(super) fn has_source_route(header: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    let length = header.first().filter(|first| **first >> 4 == 4).map_or(0, |first| usize::from(first & 0x0f) * 4);
+    let mut options = header.get(20..length).unwrap_or_default();
+    while let Some(&kind) = options.first() {
+        let length = match kind {
+            END => return false,
+            LOOSE | STRICT => return true,
+            NOTHING => 1,
+            _ => options.get(1).map_or(usize::MAX, |&length| usize::from(length.max(2))),
+        };
+        options = options.get(length..).unwrap_or_default();
+    }
+    false
 }
 
 fn ports(body: &[u8]) -> Option<(u16, u16)> {
@@ -232,14 +286,9 @@ pub(super) fn set_port<A: Address>(body: &mut [u8], proto: Proto, end: End, old:
 
 /// Whether the identifier of a query of this type stands for this end.
 fn is_identified<A: Address>(message_type: u8, end: End) -> bool {
-    let (request, reply) = if A::IS_V4 {
-        (icmp::v4::ECHO_REQUEST, icmp::v4::ECHO_REPLY)
-    } else {
-        (icmp::v6::ECHO_REQUEST, icmp::v6::ECHO_REPLY)
-    };
-    match end {
-        End::Source => message_type == request,
-        End::Destination => message_type == reply,
+    match (Message::of::<A>(message_type), end) {
+        (Message::Query, End::Source) | (Message::Answer, End::Destination) => true,
+        (Message::Query | Message::Answer | Message::Error | Message::Other, End::Source | End::Destination) => false,
     }
 }
 

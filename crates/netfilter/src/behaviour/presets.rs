@@ -132,10 +132,10 @@ impl Behaviour {
         Self { udp, hairpin: Hairpin::ExternalSource, ..Self::home_router() }
     }
 
-    /// OpenWrt: Linux's masquerade behind a firewall that drops what comes in unexpected, before it could poison a mapping or
-    /// be answered.
+    /// OpenWrt: Linux's masquerade behind a firewall that rejects what comes in unexpected (`option input REJECT` of its zone
+    /// `wan`), before it could poison a mapping.
     pub const fn openwrt() -> Self {
-        Self { poisoning: false, unsolicited: Unsolicited::Silence, ..Self::linux_masquerade() }
+        Self { poisoning: false, ..Self::linux_masquerade() }
     }
 
     /// Stock Linux with a single masquerade rule. Mapping looks endpoint-independent, since ports are preserved, but a

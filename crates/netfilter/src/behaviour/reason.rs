@@ -47,11 +47,13 @@ pub enum Reason {
     TooBig,
     /// A later fragment, when too many wait for their first one already.
     TooManyFragments,
+    /// An ICMP message from inside, or the packet it quotes, has a source route, which would show inside addresses.
+    SourceRoute,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Family,
         Self::Protocol,
@@ -73,6 +75,7 @@ impl Reason {
         Self::UnwantedError,
         Self::TooBig,
         Self::TooManyFragments,
+        Self::SourceRoute,
     ];
 
     /// Whether an inside host was refused a session for want of something (RFC 5508 REQ-8, RFC 6888 REQ-11).
@@ -98,7 +101,8 @@ impl Reason {
             | Self::UnrelatedError
             | Self::UnwantedError
             | Self::TooBig
-            | Self::TooManyFragments => false,
+            | Self::TooManyFragments
+            | Self::SourceRoute => false,
         }
     }
 }
@@ -127,6 +131,7 @@ impl fmt::Display for Reason {
             Self::UnwantedError => "ICMP errors are not wanted",
             Self::TooBig => "the packet is longer than the MTU and may not be fragmented",
             Self::TooManyFragments => "too many fragments wait for their first one already",
+            Self::SourceRoute => "the ICMP message has a source route",
         })
     }
 }

@@ -55,20 +55,6 @@ impl<A: Family> Conntrack<A> {
         headers: &Headers<A>,
         watch: &mut W,
     ) -> Result<Seen, Stopped> {
-        let hash = None;
-        self.enter_hashed(ask, packet, headers, hash, watch)
-    }
-
-    /// [`enter`](Self::enter), when the tuple and its hash are known.
-    #[inline]
-    pub(crate) fn enter_hashed<W: Watch>(
-        &mut self,
-        ask: &Ask<'_>,
-        packet: &[u8],
-        headers: &Headers<A>,
-        hash: Option<u64>,
-        watch: &mut W,
-    ) -> Result<Seen, Stopped> {
         let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
         if headers.fragment == Some(Fragment::Later) {
             watch.note(Topic::Track, || "INVALID: a fragment without its transport header");
@@ -95,14 +81,7 @@ impl<A: Family> Conntrack<A> {
         };
         let zone = zone_of(ask);
         for _ in 0..MOST_RESTARTS {
-            let (zone_id, answers) = (zone.in_direction(Direction::Original), zone.in_direction(Direction::Reply));
-            let mut known = match hash {
-                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, zone_id),
-                None => self.table.find(ask.now, &tuple, zone_id),
-            };
-            if known.is_none() && answers != zone_id {
-                known = self.table.find(ask.now, &tuple, answers);
-            }
+            let known = self.find(ask.now, &tuple, zone);
             let (at, direction) = match known {
                 Some((at, direction)) => {
                     watch.note(Topic::Table, || self.found(ask.now, &tuple, at, direction));
@@ -148,6 +127,13 @@ impl<A: Family> Conntrack<A> {
         Ok(self.invalid())
     }
 
+    /// The flow of a tuple in the zone of its packet, of which either direction may be in another one.
+    #[inline]
+    pub(super) fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
+        let found = self.table.find_in(now, tuple, zone, Direction::Original);
+        found.or_else(|| zone.only.and_then(|_| self.table.find_in(now, tuple, zone, Direction::Reply)))
+    }
+
     /// Which flow a tuple belongs to, in words.
     #[cold]
     fn found(&self, now: Instant, tuple: &Tuple<A>, at: u32, direction: Direction) -> String {
@@ -167,6 +153,9 @@ impl<A: Family> Conntrack<A> {
     #[inline]
     fn tuple(&self, packet: &[u8], headers: &Headers<A>) -> Option<Tuple<A>> {
         let mut tuple = headers.tuple(packet)?;
+        if tuple.has_ports() && !self.settings.personality.has_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
+        }
         if tuple.protocol == GRE {
             tuple.src_id = self.expectations.keymap().source_key(tuple.src, tuple.dst, tuple.dst_id);
         }
@@ -197,7 +186,7 @@ impl<A: Family> Conntrack<A> {
                     && flow.expires > ask.now
             })
         };
-        let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
+        let expected = self.expectations.find(ask.now, zone.id, tuple, alive);
         let Some(state) = State::begin::<A>(upper, &self.settings, watch) else { return Ok(None) };
         let at = self.table.add(Flow::new(ask.now, tuple, &reply, zone, state));
         watch.note(Topic::Table, || format!("{tuple} is in no flow: it begins one"));
@@ -294,21 +283,28 @@ impl<A: Family> Conntrack<A> {
         flow.mark = mark;
         flow.status |= Status::EXPECTED;
         let child = flow.tuple(Direction::Original);
-        let timeouts = expected.child_timeouts().map(|(unreplied, replied)| {
-            let settings = self.settings.timeouts.clone();
-            Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
-        });
+        // Since 5.0 the tracker sets its own over those of the helper, for a flow's first packet is judged after it was adopted
+        // (measured on 6.18).
+        let timeouts = expected.child_timeouts().filter(|_| self.settings.personality.automatic_helpers).map(
+            |(unreplied, replied)| {
+                let settings = self.settings.timeouts.clone();
+                Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
+            },
+        );
         let extra = self.table.make_extra(at);
         extra.master = Some(expected.master);
         extra.master_tuples = Some(tuples);
         extra.master_helper = master_helper;
         extra.timeouts = timeouts.or(extra.timeouts.take());
         let translation = self.expectations.translation(expected, &child, &tuples);
-        if let Some(range) = translation.source {
-            self.decide(now, at, &range, Manip::Source, watch);
+        let mut order = [(translation.source, Manip::Source), (translation.destination, Manip::Destination)];
+        if translation.destination_first {
+            order.reverse();
         }
-        if let Some(range) = translation.destination {
-            self.decide(now, at, &range, Manip::Destination, watch);
+        for (range, manip) in order {
+            if let Some(range) = range {
+                self.decide(now, at, &range, manip, watch);
+            }
         }
     }
 
@@ -400,8 +396,8 @@ impl<A: Family> Conntrack<A> {
             watch.note(Topic::Track, || "INVALID: what the ICMP error quotes cannot be read");
             return self.invalid_error();
         };
-        let zone = zone_of(ask).in_direction(Direction::Original);
-        let Some((at, direction)) = tuple.inverse().and_then(|back| self.table.find(ask.now, &back, zone)) else {
+        let zone = zone_of(ask);
+        let Some((at, direction)) = tuple.inverse().and_then(|back| self.find(ask.now, &back, zone)) else {
             watch.note(Topic::Track, || format!("INVALID: the ICMP error quotes {tuple}, and there is no such flow"));
             return self.invalid_error();
         };

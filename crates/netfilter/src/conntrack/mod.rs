@@ -46,12 +46,16 @@ pub struct Conntrack<A: Address> {
     pub dice: Dice,
     /// What was counted.
     pub statistics: Statistics,
+    /// The address that answers to the last new flow go to, which is a good guess for the next one.
+    pub(crate) mapped: A,
     /// Flows of the other family, which count against the limit.
     pub(crate) others: usize,
     listening: bool,
     events: VecDeque<Event<A>>,
     /// What the packet under way has done to its flow.
     happened: Happened,
+    /// Whether a helper has had the packet under way gathered into one piece.
+    gathered: bool,
 }
 
 /// What conntrack says of a packet.
@@ -80,15 +84,17 @@ impl<A: Address> Conntrack<A> {
         Self {
             table: Table::new(capacity, &mut rng),
             expectations: Expectations::new(settings.expect_max as usize),
+            helpers: helper::Settings::of(&settings.personality),
             settings,
-            helpers: helper::Settings::default(),
             policies: HashMap::new(),
             dice: Dice::from_seed(rng.next_u64()),
             statistics: Statistics::default(),
+            mapped: A::UNSPECIFIED,
             others: 0,
             listening: false,
             events: VecDeque::new(),
             happened: Happened::default(),
+            gathered: false,
         }
     }
 
@@ -159,6 +165,12 @@ impl<A: Address> Conntrack<A> {
         self.bury(now);
     }
 
+    /// Whether a helper has had the packet under way gathered into one piece, so that it does not leave in those in which it
+    /// came (`skb_linearize`).
+    pub(crate) fn take_gathered(&mut self) -> bool {
+        core::mem::take(&mut self.gathered)
+    }
+
     /// Another packet goes before the one under way: what that has done is kept for [`resume`](Self::resume).
     pub(crate) fn set_aside(&mut self) -> Happened {
         core::mem::take(&mut self.happened)
@@ -189,3 +201,6 @@ impl<A: Address> Conntrack<A> {
         self.events.push_back(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,9 +36,10 @@ impl<A: Family> Conntrack<A> {
         }
         let Some(current) = flow.tuple(Direction::Reply).inverse() else { return };
         let is_child = flow.status.contains(Status::EXPECTED);
+        let source = (manip == Manip::Source).then(|| self.table.source_of(at));
         let mut search =
             Search { now, dice: &mut self.dice, personality: &self.settings.personality, is_child, watch: &mut *watch };
-        let new = nat::unique(&mut self.table, &mut search, at, &current, range, manip);
+        let new = nat::unique(&mut self.table, &mut search, at, &current, range, source.as_ref());
         let (translated, done) = match manip {
             Manip::Source => (Status::SRC_NAT, Status::SRC_NAT_DONE),
             Manip::Destination => (Status::DST_NAT, Status::DST_NAT_DONE),
@@ -52,8 +53,8 @@ impl<A: Family> Conntrack<A> {
             watch.note(Topic::Nat, || format!("decided for the whole flow: {current} becomes {new}"));
         }
         flow.status |= done;
-        if manip == Manip::Source {
-            self.table.link_source(at);
+        if let Some(source) = source {
+            self.table.link_source_as(at, &source);
         }
         self.bury(now);
     }
@@ -86,11 +87,11 @@ impl<A: Family> Conntrack<A> {
         watch: &mut W,
     ) -> Result<(), Untranslated> {
         let Seen::Flow { at, info } = seen else { return Ok(()) };
-        let flow = self.table.flow(at);
+        let (flow, personality) = (self.table.flow(at), &self.settings.personality);
         let direction = info.direction();
         if matches!(info, CtInfo::Related | CtInfo::RelatedReply) && is_icmp(headers) {
             let before = (headers.src, headers.dst);
-            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip)
+            nat::translate_error(packet, headers, &flow.tuples(), flow.status, direction, manip, personality)
                 .map_err(Untranslated::IcmpError)?;
             if before != (headers.src, headers.dst) {
                 watch.note(Topic::Nat, || {
@@ -105,7 +106,7 @@ impl<A: Family> Conntrack<A> {
         if nat::is_translated(flow.status, direction, manip)
             && let Some(target) = flow.tuple(!direction).inverse()
         {
-            nat::rewrite(packet, headers, &target, manip).map_err(|_| Untranslated::TooShort)?;
+            nat::rewrite(packet, headers, &target, manip, personality).map_err(|_| Untranslated::TooShort)?;
             // What comes in with this direction's tuple leaves as the inverse of the other one's.
             let from = flow.tuple(direction);
             watch.note(Topic::Nat, || match manip {

@@ -43,6 +43,8 @@ pub struct Translation<A> {
     pub source: Option<Range<A>>,
     /// What its destination becomes.
     pub destination: Option<Range<A>>,
+    /// Whether the destination is decided before the source.
+    pub destination_first: bool,
 }
 
 impl<A: Address> Expectations<A> {
@@ -55,10 +57,11 @@ impl<A: Address> Expectations<A> {
         master: &[Tuple<A>; 2],
     ) -> Translation<A> {
         match expectation.nat {
-            ChildNat::None => Translation { source: None, destination: None },
+            ChildNat::None => Translation { source: None, destination: None, destination_first: false },
             ChildNat::FollowMaster { direction, port } => {
                 let other = &master[(!direction).index()];
-                Translation { source: Some(Range::address(other.dst)), destination: Some(endpoint(other.src, port)) }
+                let (source, destination) = (Range::address(other.dst), endpoint(other.src, port));
+                Translation { source: Some(source), destination: Some(destination), destination_first: false }
             }
             ChildNat::Pptp { direction, key } => {
                 let other = &master[(!direction).index()];
@@ -66,11 +69,12 @@ impl<A: Address> Expectations<A> {
                     Direction::Original => (endpoint(other.dst, key), Range::address(other.src)),
                     Direction::Reply => (Range::address(other.dst), endpoint(other.src, key)),
                 };
-                Translation { source: Some(source), destination: Some(destination) }
+                Translation { source: Some(source), destination: Some(destination), destination_first: false }
             }
             ChildNat::Sip { direction, address, port } => Translation {
                 source: self.sip_source(expectation, direction, child, master),
                 destination: Some(endpoint(address, port)),
+                destination_first: true,
             },
         }
     }
@@ -91,7 +95,7 @@ impl<A: Address> Expectations<A> {
             ChildNat::None | ChildNat::FollowMaster { .. } | ChildNat::Pptp { .. } => false,
         };
         let is_stream = expectation.class != Class::DEFAULT;
-        let pair = is_stream.then(|| self.of_master(expectation.master).find(|(_, other)| announces(other))).flatten();
+        let pair = is_stream.then(|| self.of_master(expectation.master).rfind(|(_, other)| announces(other))).flatten();
         if let Some((_, pair)) = pair {
             return Some(endpoint(pair.tuple.dst, pair.tuple.dst_id));
         }

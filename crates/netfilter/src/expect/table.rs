@@ -209,7 +209,7 @@ impl<A: Address> Expectations<A> {
     }
 
     /// What `master` has announced, oldest first.
-    pub fn of_master(&self, master: MasterId) -> impl Iterator<Item = (ExpectId, &Expectation<A>)> {
+    pub fn of_master(&self, master: MasterId) -> impl DoubleEndedIterator<Item = (ExpectId, &Expectation<A>)> {
         let ids = self.by_master.get(&master).map_or(&[][..], Vec::as_slice);
         ids.iter().map(|&id| (id, &self.all[&id]))
     }

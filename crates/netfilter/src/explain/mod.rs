@@ -11,7 +11,7 @@ mod flow;
 mod steps;
 
 use pinhole_sansio::Instant;
-use pinhole_wire::text;
+use pinhole_wire::{ip, text};
 
 pub use flow::{Expected, FlowState, TcpSide, expectations, flows};
 pub use steps::{Place, Stage};
@@ -49,7 +49,7 @@ pub struct Account {
     pub info: Option<Info>,
     /// Its flow afterwards; none if it has none, or if the flow went with it.
     pub flow: Option<FlowState>,
-    /// What the router sent beside: answers to the sender.
+    /// What the router sent beside: answers to the sender, and the other pieces of a packet that left in fragments.
     pub sent: Vec<Sent>,
     /// The prefixes of the lines that rules asked for (LOG).
     pub logs: Vec<String>,
@@ -62,6 +62,8 @@ pub struct Sent {
     pub interface: String,
     /// The packet, in text notation.
     pub line: String,
+    /// Whether it is a further piece of the packet, and no answer.
+    pub is_piece: bool,
 }
 
 /// What is known of a packet and its flow when its way is over.
@@ -100,7 +102,10 @@ pub fn explain(router: &mut Router, now: Instant, origin: Origin, packet: &[u8])
     let (info, flow) = ending.map_or((None, None), |ending| (asked.then_some(ending.info), ending.flow));
     let mut sent = Vec::new();
     while let Some((by, packet)) = router.poll_transmit() {
-        sent.push(Sent { interface: name(by, router).unwrap_or_default(), line: text::write(&packet.bytes) });
+        // Answers fit every link, and are whole.
+        let is_piece = ip::Packet::new_checked(&packet.bytes[..]).is_ok_and(|packet| packet.is_fragment());
+        let interface = name(by, router).unwrap_or_default();
+        sent.push(Sent { interface, line: text::write(&packet.bytes), is_piece });
     }
     let logs = core::iter::from_fn(|| router.poll_log()).map(|logged| logged.log.prefix).collect();
     let after = left.then(|| text::write(&packet.bytes));

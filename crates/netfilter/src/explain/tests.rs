@@ -88,7 +88,7 @@ fn answers_to_the_sender_and_lines_that_rules_ask_for_are_part_of_the_account() 
     let lan = Origin::Interface(home.lan);
     let account = home.pass(lan, "10.0.0.1:5000 > 192.0.2.1:53 udp 8");
     assert_eq!(account.logs, ["no: "]);
-    let [Sent { interface, line }] = &account.sent[..] else { panic!("{:?}", account.sent) };
+    let [Sent { interface, line, is_piece: false }] = &account.sent[..] else { panic!("{:?}", account.sent) };
     assert_eq!(interface, "lan");
     assert!(line.starts_with("10.0.0.254 > 10.0.0.1 icmp port-unreachable ("), "{line}");
     assert!(home.pass(lan, "10.0.0.1:5000 > 192.0.2.1:53 udp 8").sent.len() == 1, "each account has its own");

@@ -29,6 +29,21 @@ fn writing_an_address_keeps_the_headers_checksum_right() {
 }
 
 #[test]
+fn one_hop_less_keeps_the_headers_checksum_right_whatever_it_is() {
+    let mut packet = packet("192.168.115.8:22793 > 1.173.5.226:22636 udp 37");
+    for id in 0..=u16::MAX {
+        packet[4..6].copy_from_slice(&id.to_be_bytes());
+        packet[8] = 64;
+        packet[10..12].fill(0);
+        let sum = pinhole_wire::checksum::of(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        Ipv4Addr::decrement_ttl(&mut packet);
+        assert_eq!(Ipv4Addr::headers(&packet).map(|headers| headers.ttl), Ok(63), "{id}");
+        assert_ne!(packet[10..12], [0xff; 2], "{id}: of both zeros, a sum is the other one");
+    }
+}
+
+#[test]
 fn a_wrong_header_checksum_is_malformed() {
     let mut packet = packet("10.0.0.1:1000 > 192.0.2.1:53 udp 8");
     packet[10] ^= 1;

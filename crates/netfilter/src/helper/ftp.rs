@@ -30,13 +30,13 @@ pub(super) fn inspect<A: Address, W: Watch>(
     let Some(segment) = call.segment() else { return Outcome::ACCEPT };
     let (direction, payload) = (call.direction(), segment.payload());
     let begins_line = lines.begins(direction, segment.seq());
-    let outcome = if begins_line {
+    let mut outcome = if begins_line {
         match commands::find(payload, direction, call.own().src, call.settings.ftp_numbers) {
             Found::Nothing => Outcome::ACCEPT,
             // Else the rest of the command would pass unseen in the next segment.
             Found::Part(command) => {
                 desk.note(|| format!("{command} begins here, and what follows is missing or wrong: dropped"));
-                return Outcome::DROP;
+                return Outcome { gathers: true, ..Outcome::DROP };
             }
             Found::Whole(command) => announced(call, &command, desk),
         }
@@ -47,6 +47,7 @@ pub(super) fn inspect<A: Address, W: Watch>(
     if payload.last() == Some(&b'\n') {
         lines.ended(direction, segment.seq().wrapping_add(payload.len() as u32));
     }
+    outcome.gathers = true;
     outcome
 }
 

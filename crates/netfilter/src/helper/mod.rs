@@ -28,6 +28,7 @@ pub use ftp::Numbers;
 pub use text::Text;
 
 use crate::expect::{ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
+use crate::settings::Personality;
 use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::{Address, Tuple};
 use crate::watch::{Topic, Watch};
@@ -169,6 +170,14 @@ pub struct Settings {
     pub sip_direct_media: bool,
 }
 
+impl Settings {
+    /// The defaults of one kernel version.
+    pub fn of(personality: &Personality) -> Self {
+        let ftp_numbers = if personality.ftp_checks_numbers { Numbers::Checked } else { Numbers::Wrap };
+        Self { ftp_numbers, ..Self::default() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -262,7 +271,9 @@ pub struct Outcome<A: Address> {
     /// the lengths and checksums and tells TCP's [`Seqadj`](crate::seqadj::Seqadj) once, by how much it all has grown; a
     /// packet that would grow beyond 65,535 bytes is dropped.
     pub edits: Vec<Edit>,
-    /// What the flow's timeout becomes, counted from now.
+    /// Whether the packet is gathered into one piece, if it came in several.
+    pub gathers: bool,
+    /// What the flow's timeout becomes, counted from now, whatever the verdict.
     pub timeout: Option<Duration>,
     /// The destination port that the packet gets in its header.
     pub dst_port: Option<u16>,
@@ -290,11 +301,23 @@ pub struct Edit {
 
 impl<A: Address> Outcome<A> {
     /// The packet passes as it is.
-    const ACCEPT: Self =
-        Self { verdict: Verdict::Accept, edits: Vec::new(), timeout: None, dst_port: None, ends: [None, None] };
+    const ACCEPT: Self = Self {
+        verdict: Verdict::Accept,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
     /// The packet is dropped.
-    const DROP: Self =
-        Self { verdict: Verdict::Drop, edits: Vec::new(), timeout: None, dst_port: None, ends: [None, None] };
+    const DROP: Self = Self {
+        verdict: Verdict::Drop,
+        edits: Vec::new(),
+        gathers: false,
+        timeout: None,
+        dst_port: None,
+        ends: [None, None],
+    };
 
     /// The packet passes with one replacement.
     fn edit(range: Range<usize>, text: Text) -> Self {
@@ -382,7 +405,8 @@ impl<A: Address, W: Watch> Desk<'_, A, W> {
             match self.expectations.add(self.now, expectation, policy) {
                 Ok(_) => {
                     self.note(|| format!("expected for {} s: {expectation}", policy.timeout.as_secs()));
-                    return Some(expectation.tuple.dst_id);
+                    // Port 0 is expected as any other, and then taken for "none".
+                    return Some(expectation.tuple.dst_id).filter(|port| *port != 0);
                 }
                 Err(Refused::Busy) if n < more_tries => expectation.tuple.dst_id = (self.draw)(lowest..u16::MAX),
                 Err(Refused::Busy) => self.note(|| format!("no port from {lowest} on was free: dropped")),

@@ -34,9 +34,9 @@ const EXPECTED_SECS: u64 = 180;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signalling {
     /// The number of the registration that waits for its answer.
-    register: Option<u32>,
+    register: u32,
     /// The number of the invitation that waits for its answer.
-    invite: Option<u32>,
+    invite: u32,
     /// Where the caller listens, if that is not where it sends from: Cisco's telephones.
     listens_at: Option<u16>,
 }
@@ -56,7 +56,7 @@ pub(super) fn inspect<A: Address, W: Watch>(
     if payload.is_empty() {
         return Outcome::ACCEPT;
     }
-    let mut outcome = Outcome { timeout: Some(call.settings.sip_timeout), ..Outcome::ACCEPT };
+    let mut outcome = Outcome { timeout: Some(call.settings.sip_timeout), gathers: true, ..Outcome::ACCEPT };
     let mut paper = Paper::default();
     let mut rest = 0..payload.len();
     while let Some(range) = if is_tcp { message(payload, &rest) } else { Some(rest.clone()) } {
@@ -147,16 +147,14 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         if !is_whole {
             return Verdict::Accept;
         }
-        let Some((number, _)) = header::number_in(self.text, Header::Cseq) else {
-            return self.drop("the request has no CSeq");
-        };
+        let Some((number, _)) = self.sequence_number() else { return self.drop("the request has no CSeq") };
         self.desk.note(|| format!("request {method:?} {number}"));
         match method {
             Method::Invite => {
                 self.forget(true);
                 let verdict = self.streams();
                 if verdict == Verdict::Accept {
-                    self.signalling.invite = Some(number);
+                    self.signalling.invite = number;
                 }
                 verdict
             }
@@ -166,11 +164,11 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
                 Verdict::Accept
             }
             Method::Register => {
-                let verdict = self.register();
-                if verdict == Verdict::Accept {
-                    self.signalling.register = Some(number);
+                let registered = self.register();
+                if registered == Some(Verdict::Accept) {
+                    self.signalling.register = number;
                 }
-                verdict
+                registered.unwrap_or(Verdict::Accept)
             }
         }
     }
@@ -180,16 +178,14 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         let Some((code, _)) = header::number(self.text, b"SIP/2.0 ".len()).filter(|(code, _)| *code > 0) else {
             return self.drop("the response has no code");
         };
-        let Some((number, digits)) = header::number_in(self.text, Header::Cseq) else {
-            return self.drop("the response has no CSeq");
-        };
+        let Some((number, digits)) = self.sequence_number() else { return self.drop("the response has no CSeq") };
         let named = self.text.get(digits.end + 1..).and_then(Method::of);
         let Some((method, _)) = named else { return Verdict::Accept };
         self.desk.note(|| format!("response {code} to {method:?} {number}"));
         match method {
             Method::Invite | Method::Update | Method::Prack if (100..300).contains(&code) => self.streams(),
             Method::Invite | Method::Update | Method::Prack => {
-                if self.signalling.invite == Some(number) {
+                if self.signalling.invite == number {
                     self.forget(true);
                 }
                 Verdict::Accept
@@ -199,25 +195,28 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         }
     }
 
-    /// Calls to the host that registers itself will be expected (`process_register_request`).
-    fn register(&mut self) -> Verdict {
+    /// The number in CSeq, unless it is too large, and where its digits are.
+    fn sequence_number(&self) -> Option<(u32, Range<usize>)> {
+        let (number, digits) = header::number_in(self.text, Header::Cseq)?;
+        (number != 0 || self.text[digits.start] == b'0').then_some((number, digits))
+    }
+
+    /// Calls to the host that registers itself will be expected (`process_register_request`). Nothing if it is no
+    /// registration that counts.
+    fn register(&mut self) -> Option<Verdict> {
         let (call, own, other) = (self.call, self.call.own(), self.call.other());
         if call.status.contains(Status::EXPECTED) {
-            return Verdict::Accept;
+            return None;
         }
         let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
-        let contact = match Uris::new(self.text, Header::Contact).next::<A>() {
-            Ok(Some(contact)) if contact.address == own.src => contact,
-            Ok(_) => return Verdict::Accept,
-            Err(header::BadPort) => return self.drop("the contact has a wrong port"),
-        };
-        let Some(protocol) = self.transport(contact.range.end) else { return Verdict::Accept };
+        let contact = Uris::new(self.text, Header::Contact).next::<A>().filter(|contact| contact.address == own.src)?;
+        let protocol = self.transport(contact.range.end)?;
         let expires = match self.expires(contact.range.end) {
             Ok(own_expires) => own_expires.or(expires),
-            Err(verdict) => return verdict,
+            Err(verdict) => return Some(verdict),
         };
-        if expires == Some(0) {
-            return Verdict::Accept;
+        if expires.is_none_or(|secs| secs == 0) {
+            return Some(Verdict::Accept);
         }
         let from = call.settings.sip_direct_signalling.then_some(other.src);
         let to = (contact.address, contact.port);
@@ -226,42 +225,32 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         expectation.attach = Some(Helper::Sip);
         let policy = Policy::new(1, EXPECTED_SECS);
         if !call.is_translated() {
-            return if self.desk.expect(expectation, policy).is_some() { Verdict::Accept } else { Verdict::Drop };
+            let is_expected = self.desk.expect(expectation, policy).is_some();
+            return Some(if is_expected { Verdict::Accept } else { Verdict::Drop });
         }
-        let lowest = if contact.port == own.src_id { other.dst_id } else { contact.port };
+        let own_port = self.signalling.listens_at.unwrap_or(own.src_id);
+        let lowest = if contact.port == own_port { other.dst_id } else { contact.port };
         self.translate(&mut expectation);
-        for port in lowest..=u16::MAX {
-            expectation.tuple.dst_id = port;
-            match self.desk.expectations.add_among(call.now, expectation, policy, Masters::Any) {
-                Ok(_) => {
-                    self.desk.note(|| format!("expected once the registrar agrees: {expectation}"));
-                    let seen = expectation.tuple.dst;
-                    if (seen, port) != (contact.address, contact.port) {
-                        self.paper.endpoint(contact.range, seen, port);
-                    }
-                    return Verdict::Accept;
-                }
-                Err(Refused::Busy) => {}
-                Err(Refused::Already | Refused::Full) => break,
-            }
+        expectation.tuple.dst_id = lowest;
+        let Some(port) = self.desk.expect_at_free_port(expectation, policy) else {
+            return Some(self.drop("no port was free for calls to the contact"));
+        };
+        let seen = expectation.tuple.dst;
+        if (seen, port) != (contact.address, contact.port) {
+            self.paper.endpoint(contact.range, seen, port);
         }
-        self.drop("no port was free for calls to the contact")
+        Some(Verdict::Accept)
     }
 
     /// The registrar has agreed, and said for how long (`process_register_response`).
     fn registered(&mut self, code: u32, number: u32) -> Verdict {
-        if self.signalling.register != Some(number) || (100..200).contains(&code) {
+        if self.signalling.register != number || (100..200).contains(&code) {
             return Verdict::Accept;
         }
         if (200..300).contains(&code) {
             let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
             let mut contacts = Uris::new(self.text, Header::Contact);
-            loop {
-                let contact = match contacts.next::<A>() {
-                    Ok(Some(contact)) => contact,
-                    Ok(None) => break,
-                    Err(header::BadPort) => return self.drop("a contact has a wrong port"),
-                };
+            while let Some(contact) = contacts.next::<A>() {
                 if contact.address != self.call.own().dst {
                     continue;
                 }
@@ -277,7 +266,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
                 let is_it = |e: &Expectation<A>| {
                     e.class == Class::DEFAULT && (e.tuple.dst, e.tuple.dst_id, e.tuple.protocol) == wanted
                 };
-                let found = self.desk.expectations.of_master(self.call.master).find(|(_, e)| is_it(e));
+                let found = self.desk.expectations.of_master(self.call.master).rfind(|(_, e)| is_it(e));
                 if let Some((id, _)) = found {
                     self.desk.expectations.refresh(id, self.call.now + Duration::from_secs(expires.into()));
                     self.desk.note(|| format!("registered: calls are expected for {expires} s"));
@@ -289,30 +278,28 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         Verdict::Accept
     }
 
-    /// The protocol that a contact names, or else the flow's; none if it names another.
+    /// The protocol of the flow, unless a contact names another.
     fn transport(&self, from: usize) -> Option<u8> {
         let Some(at) = header::parameter(self.text, from, b"transport=") else { return Some(self.call.own().protocol) };
         let name = &self.text[at..];
-        if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) }
+        let named = if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) };
+        named.filter(|protocol| *protocol == self.call.own().protocol)
     }
 
     /// How long a contact shall be good by its own parameter, in seconds.
     fn expires(&mut self, from: usize) -> Result<Option<u32>, Verdict> {
         let Some(at) = header::parameter(self.text, from, b"expires=") else { return Ok(None) };
-        match header::number(self.text, at) {
-            Some((secs, _)) => Ok(Some(secs)),
+        match header::whole_number(self.text, at) {
+            Some(secs) => Ok(Some(secs)),
             None => Err(self.drop("a contact has an expiry that is no number")),
         }
     }
 
     /// The streams that a message describes will be expected (`process_sdp`).
     fn streams(&mut self) -> Verdict {
-        let description = match sdp::parse::<A>(self.text) {
-            Ok(Some(description)) => description,
-            Ok(None) => return Verdict::Accept,
-            Err(sdp::WrongPort) => return self.drop("a stream has a wrong port"),
-        };
-        let mut last = None;
+        let Some(description) = sdp::parse::<A>(self.text) else { return Verdict::Accept };
+        // Streams that are not in use leave the address as it is, and still have it written everywhere.
+        let mut last = description.connection.as_ref().map(|place| place.address);
         for media in &description.media {
             let place = media.connection.as_ref().or(description.connection.as_ref());
             let Some(place) = place else { return self.drop("a stream has no address") };
@@ -322,8 +309,12 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             }
             last = Some(seen);
         }
+        if description.ends_wrong {
+            return self.drop("a stream has a wrong port");
+        }
         let Some(seen) = last.filter(|_| self.call.is_translated()) else { return Verdict::Accept };
-        for place in [&description.owner, &description.connection].into_iter().flatten() {
+        let Some(owner) = &description.owner else { return self.drop("the description has no owner to translate") };
+        for place in [Some(owner), description.connection.as_ref()].into_iter().flatten() {
             self.paper.address(place.range.clone(), seen);
         }
         let Some((len, digits)) = header::number_in(self.text, Header::ContentLength) else {
@@ -412,7 +403,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
     fn forget(&mut self, streams: bool) {
         let of_kind = |e: &Expectation<A>| (e.class != Class::DEFAULT) == streams;
         loop {
-            let next = self.desk.expectations.of_master(self.call.master).find(|(_, e)| of_kind(e)).map(|(id, _)| id);
+            let next = self.desk.expectations.of_master(self.call.master).rfind(|(_, e)| of_kind(e)).map(|(id, _)| id);
             let Some(id) = next else { return };
             self.desk.expectations.remove(id);
             if !streams {

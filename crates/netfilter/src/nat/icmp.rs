@@ -5,6 +5,7 @@ use pinhole_wire::{Protocol, icmp};
 
 use super::{Manip, rewrite};
 use crate::headers::{Family, Headers};
+use crate::settings::Personality;
 use crate::status::{Direction, Status};
 use crate::tuple::Tuple;
 
@@ -30,6 +31,7 @@ pub(crate) fn translate_error<A: Family>(
     status: Status,
     direction: Direction,
     manip: Manip,
+    personality: &Personality,
 ) -> Result<(), ErrorRefused> {
     let (src, dst, protocol) = (headers.src, headers.dst, headers.protocol);
     let body = headers.body(packet);
@@ -50,7 +52,7 @@ pub(crate) fn translate_error<A: Family>(
     let quote = &mut packet[offset..end];
     let mut quoted = A::quoted_headers(quote).map_err(|_| ErrorRefused::Quote)?;
     quoted.end = quoted.end.min(quote.len());
-    rewrite(quote, &mut quoted, other, opposite(manip)).map_err(|_| ErrorRefused::Quote)?;
+    rewrite(quote, &mut quoted, other, opposite(manip), personality).map_err(|_| ErrorRefused::Quote)?;
 
     let target = Tuple { src: other.dst, dst: other.src, src_id: 0, dst_id: 0, protocol };
     match manip {

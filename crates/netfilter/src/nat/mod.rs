@@ -9,7 +9,7 @@ mod range;
 mod rewrite;
 mod unique;
 
-pub use dice::Dice;
+pub use dice::{Dice, Told};
 pub use icmp::ErrorRefused;
 pub(crate) use icmp::{is_translated, translate_error};
 pub use range::{Manip, Range, Which};

@@ -5,6 +5,7 @@ use pinhole_wire::Protocol;
 
 use super::Manip;
 use crate::headers::{Family, Fragment, Headers, correct, difference};
+use crate::settings::Personality;
 use crate::track::sctp_checksum;
 use crate::tuple::{DCCP, GRE, SCTP, Tuple, UDP_LITE};
 
@@ -19,6 +20,7 @@ pub(crate) fn rewrite<A: Family>(
     headers: &mut Headers<A>,
     target: &Tuple<A>,
     manip: Manip,
+    personality: &Personality,
 ) -> Result<(), TooShort> {
     let (old, new, id) = match manip {
         Manip::Source => (headers.src, target.src, target.src_id),
@@ -26,17 +28,17 @@ pub(crate) fn rewrite<A: Family>(
     };
     if headers.fragment != Some(Fragment::Later) {
         let body = &mut packet[headers.offset..headers.end];
-        if has_header::<A>(headers.protocol) && body.len() < LEAST {
+        if has_header::<A>(headers.protocol, personality) && body.len() < LEAST {
             return Err(TooShort);
         }
         let addresses = old.difference(new);
         match Protocol::from(headers.protocol) {
             Protocol::Tcp => ports(body, manip, id, addresses, Checksum { at: 16, header: 20, zero_is_none: false }),
             Protocol::Udp => ports(body, manip, id, addresses, Checksum { at: 6, header: 8, zero_is_none: true }),
-            Protocol::Other(UDP_LITE) => {
+            Protocol::Other(UDP_LITE) if personality.udp_lite => {
                 ports(body, manip, id, addresses, Checksum { at: 6, header: 8, zero_is_none: false });
             }
-            Protocol::Other(DCCP) => {
+            Protocol::Other(DCCP) if personality.dccp => {
                 ports(body, manip, id, addresses, Checksum { at: 6, header: 12, zero_is_none: false });
             }
             Protocol::Other(SCTP) => stream(body, manip, id),
@@ -62,11 +64,11 @@ const LEAST: usize = 8;
 
 /// Whether a protocol has a header that is looked at.
 #[inline]
-fn has_header<A: Family>(protocol: u8) -> bool {
+fn has_header<A: Family>(protocol: u8, personality: &Personality) -> bool {
     match Protocol::from(protocol) {
         Protocol::Tcp | Protocol::Udp => true,
         Protocol::Icmp | Protocol::Icmpv6 => Protocol::from(protocol) == A::ICMP,
-        Protocol::Other(other) => matches!(other, UDP_LITE | DCCP | SCTP | GRE),
+        Protocol::Other(other) => other == GRE || personality.has_ports(other),
     }
 }
 

@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use pinhole_wire::answer::Trouble;
+use pinhole_wire::checksum::Sum;
 use pinhole_wire::{Protocol, answer, build, ip, tcp};
 
 use crate::headers::{Family, Headers};
@@ -47,6 +48,37 @@ fn give_precedence(error: &mut [u8], about: &[u8]) {
         error.set_dont_fragment(false);
         error.fill_checksum();
     }
+}
+
+/// Whether a packet that a rule rejects is answered: only if it is intact, as far as its protocol has a checksum over all of
+/// it; protocols that are not known are taken to have one (`nf_reject_verify_csum`).
+pub(super) fn is_intact<A: Family>(packet: &[u8], headers: &Headers<A>) -> bool {
+    const GRE_HAS_CHECKSUM: u8 = 0x80;
+    const WITHOUT: [u8; 5] = [50, 51, crate::tuple::SCTP, crate::tuple::UDP_LITE, crate::tuple::DCCP];
+    let body = headers.body(packet);
+    let has_checksum = match Protocol::from(headers.protocol) {
+        Protocol::Udp => body.get(6..8) != Some(&[0, 0]),
+        Protocol::Other(crate::tuple::GRE) => body.first().is_none_or(|flags| flags & GRE_HAS_CHECKSUM != 0),
+        Protocol::Other(other) => !WITHOUT.contains(&other),
+        Protocol::Tcp | Protocol::Icmp | Protocol::Icmpv6 => true,
+    };
+    if !A::IS_V4 && body.is_empty() {
+        return false;
+    }
+    if !has_checksum {
+        return true;
+    }
+    let sum = match Protocol::from(headers.protocol) {
+        // Without a pseudo-header, nothing but zeros is as good as a right sum.
+        Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) if A::IS_V4 => {
+            let sum = Sum::new().bytes(body);
+            return sum.is_valid() || sum.finish() == 0xffff;
+        }
+        Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 | Protocol::Other(_) => {
+            A::pseudo_header(headers.src, headers.dst, headers.protocol, body.len())
+        }
+    };
+    sum.bytes(body).is_valid()
 }
 
 /// The ICMP error of a rule that rejects a packet: "unreachable", for the reason that `code` stands for.

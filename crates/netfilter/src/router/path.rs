@@ -136,9 +136,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         packet: &mut Packet,
         passage: &mut Passage<A>,
     ) -> Result<Verdict, Reason> {
-        if !passage.headers.src.is_unicast() {
-            self.note(Topic::Route, || format!("the source {} is no single host's address", passage.headers.src));
-            return Err(Reason::NotUnicast);
+        if A::is_lost(passage.headers.src, passage.headers.dst) {
+            return Err(self.martian(passage));
         }
         self.watch.hook(Hook::PreRouting);
         if self.gather(Place::Arriving(input), packet, passage)? == Gathered::Waits {
@@ -148,7 +147,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         self.track(packet, passage, true)?;
         self.ask(TableName::Mangle, Hook::PreRouting, packet, passage)?;
         self.translate(Hook::PreRouting, packet, passage)?;
-        match self.stack.routes.way(passage.headers.dst) {
+        let Headers { src, dst, .. } = passage.headers;
+        let is_itself = A::REFUSES_ITSELF && self.stack.routes.is_local(src);
+        if is_itself || !src.may_reach(dst) || !dst.is_joined() {
+            return Err(self.martian(passage));
+        }
+        match self.stack.routes.way_from(input, dst) {
             way @ (Way::Local | Way::Many) => {
                 self.note_way(passage.headers.dst, way);
                 self.input(packet, passage)
@@ -160,10 +164,18 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             }
             way @ Way::None => {
                 self.note_way(passage.headers.dst, way);
-                self.complain(packet, passage, Trouble::HostUnreachable);
+                self.complain(packet, passage, Trouble::NoRoute);
                 Err(Reason::NoRoute)
             }
         }
+    }
+
+    /// The packet is from or to where nothing may come from or go.
+    #[cold]
+    fn martian(&mut self, passage: &Passage<A>) -> Reason {
+        let Headers { src, dst, .. } = passage.headers;
+        self.note(Topic::Route, || format!("nothing that comes in may go from {src} to {dst}"));
+        Reason::NotUnicast
     }
 
     fn input(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<Verdict, Reason> {
@@ -189,6 +201,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             self.complain(packet, passage, Trouble::TimeExceeded);
             return Err(Reason::TimeExceeded);
         }
+        if !passage.headers.src.may_leave() && passage.input != Some(output) {
+            return Err(self.martian(passage));
+        }
         self.fits(packet, passage, output)?;
         A::decrement_ttl(&mut packet.bytes);
         passage.headers.ttl -= 1;
@@ -208,7 +223,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Seen::Flow { at, info } = passage.seen
             && passage.input.is_some()
         {
-            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+            let flow = self.stack.conntrack.table.flow_mut(at);
+            if !flow.has_extra() {
+                flow.ways[info.direction().index()] = Some(output);
+            }
         }
         self.cut(output, packet, passage)?;
         Ok(Verdict::Forward(output))
@@ -321,7 +339,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<(), Reason> {
         let now = passage.now;
-        match self.run(TableName::Nat, hook, packet, passage) {
+        let length = packet.bytes.len() as u32;
+        let decision = match self.stack.rules.run_empty(TableName::Nat, hook, length, self.watch) {
+            Some(decision) => decision,
+            None => self.run(TableName::Nat, hook, packet, passage),
+        };
+        match decision {
             Decision::Accept => {}
             Decision::Drop => return Err(Reason::Rule(TableName::Nat, hook)),
             Decision::Reject(_) => return Err(Reason::Rejected(TableName::Nat, hook)),
@@ -360,8 +383,13 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     #[inline]
     fn confirm(&mut self, packet: &mut Packet, passage: &mut Passage<A>) -> Result<(), Reason> {
-        let Passage { now, headers, seen, .. } = passage;
+        let Passage { now, headers, seen, whole, .. } = passage;
         let confirmed = self.stack.conntrack.confirm(*now, &mut packet.bytes, headers, *seen, self.watch);
+        if self.stack.conntrack.take_gathered()
+            && let Some(whole) = whole
+        {
+            whole.lengths.clear();
+        }
         *seen = confirmed.map_err(|unconfirmed| match unconfirmed {
             Unconfirmed::Clash => Reason::Clash,
             Unconfirmed::Helper => Reason::Helper,
@@ -494,14 +522,27 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
 
     /// Tells the sender of a packet what is wrong with it.
     pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
+        if !self.reaches_sender(passage) {
+            return;
+        }
         let router = self.address_of(passage.input);
         if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
             self.emit(passage.now, error, attached(passage.seen));
         }
     }
 
+    /// Whether an answer finds its way. Who is known on its link only gets none elsewhere.
+    fn reaches_sender(&self, passage: &Passage<A>) -> bool {
+        let src = passage.headers.src;
+        let is_there = |input| matches!(self.stack.routes.way_from(input, src), Way::Out(_));
+        !src.is_of_link() || passage.input.is_none_or(is_there)
+    }
+
     /// Tells the sender of a packet that a rule rejects it.
     fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
+        if !answer::is_intact(&packet.bytes, &passage.headers) || !self.reaches_sender(passage) {
+            return;
+        }
         match reject {
             Reject::TcpReset => {
                 if let Some(reset) = answer::reset(&packet.bytes, &passage.headers) {

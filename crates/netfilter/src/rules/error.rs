@@ -54,6 +54,18 @@ impl RulesError {
     }
 }
 
+impl Problem {
+    /// Whether iptables may know what is not known here: a rule can be left out for it.
+    pub(super) const fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Match(_) | Self::Target(_) | Self::Option { .. } => true,
+            Self::Line(_) | Self::Table(_) | Self::Value { .. } | Self::Sense(_) | Self::Loop(_) | Self::Set(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl From<Problem> for RulesError {
     fn from(problem: Problem) -> Self {
         Self { line: None, problem }

@@ -1,11 +1,12 @@
 //! Two routers, the same packet: what differs, in words.
 
+use core::cmp::Ordering;
 use core::fmt;
 use std::collections::BTreeMap;
 
 use pinhole_wire::text::{self, Body, Checksum, Content, Line};
 
-use super::{EntryView, Observed, Output, ProtocolView, TupleView};
+use super::{EntryView, ExpectationView, Observed, Output, ProtocolView, TupleView};
 
 /// What is not counted as a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,44 @@ impl Comparer {
             (Some(expected), None) => differences.add("entry", &describe(expected), &"none"),
             (None, Some(found)) => differences.add("entry", &"none", &describe(found)),
         }
+        self.expectations(&expected.expectations, &found.expectations, &mut differences);
         differences.0
+    }
+
+    /// What differs between two tables, each in order.
+    pub fn tables(&self, expected: &[EntryView], found: &[EntryView]) -> Vec<Difference> {
+        let mut differences = Differences(Vec::new());
+        let (mut expected, mut found) = (expected.iter().peekable(), found.iter().peekable());
+        loop {
+            let order = match (expected.peek(), found.peek()) {
+                (None, None) => return differences.0,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(one), Some(other)) => one.place().cmp(&other.place()),
+            };
+            let one = if order.is_le() { expected.next() } else { None };
+            let other = if order.is_ge() { found.next() } else { None };
+            match (one, other) {
+                (Some(one), Some(other)) => self.entry(one, other, &mut differences),
+                (Some(one), None) => differences.add("entry of the table", &describe(one), &"none"),
+                (None, Some(other)) => differences.add("entry of the table", &"none", &describe(other)),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn expectations(&self, expected: &[ExpectationView], found: &[ExpectationView], differences: &mut Differences) {
+        let same = |one: &ExpectationView, other: &ExpectationView| {
+            one.timeout_s.abs_diff(other.timeout_s) <= self.tolerance.timeout_s
+                && ExpectationView { timeout_s: other.timeout_s, ..one.clone() } == *other
+        };
+        if expected.len() != found.len() || !expected.iter().zip(found).all(|(one, other)| same(one, other)) {
+            let list = |all: &[ExpectationView]| {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+            };
+            differences.add("expectations", &list(expected), &list(found));
+        }
     }
 
     fn outputs(&self, expected: &[Output], found: &[Output], differences: &mut Differences) {
@@ -146,6 +184,7 @@ impl Comparer {
             differences.add("timeout", &expected.timeout_s, &found.timeout_s);
         }
         differences.unless_equal("mark", &expected.mark, &found.mark);
+        differences.unless_equal("zones", &format!("{:?}", expected.zones), &format!("{:?}", found.zones));
         let helper = |entry: &EntryView| entry.helper.clone().unwrap_or("none".into());
         differences.unless_equal("helper", &helper(expected), &helper(found));
         protocol(expected.protocol, found.protocol, differences);

@@ -5,15 +5,20 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
+use pinhole_wire::text::Line;
 
 use super::{
-    EntryView, Executor, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide, TupleView,
+    EntryView, Executor, ExpectationView, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide,
+    TupleView,
 };
 use crate::conntrack::{Conntrack, Seen};
-use crate::router::{Packet, Router, Verdict};
+use crate::expect::{ChildNat, Expectation};
+use crate::nat::Told;
+use crate::router::{Packet, Reason, Router, Verdict};
 use crate::rules::{RulesError, Ruleset};
 use crate::settings::{Personality, SettingError, Settings};
-use crate::status::{CtInfo, Direction};
+use crate::status::{CtInfo, Direction, Status};
+use crate::table::Flow;
 use crate::track::State;
 use crate::tuple::{Address, GRE, Tuple};
 use crate::{Interface, InterfaceId};
@@ -33,8 +38,15 @@ pub struct Engine {
     router: Router,
     sides: [InterfaceId; 2],
     lookup: Lookup,
+    zones: Vec<u16>,
+    expects: bool,
     now: Instant,
-    told: Option<u16>,
+    told: Told,
+    /// What was expected when a kernel was last followed, and the entry that it has found.
+    followed: Vec<TupleView>,
+    preferred: Option<(TupleView, [u16; 2])>,
+    /// Whether the kernel that is followed has had the packet at the end of LOCAL_IN.
+    delivered: bool,
 }
 
 /// Why the engine cannot be the router of a script.
@@ -61,13 +73,49 @@ impl Engine {
     /// A router that behaves as this kernel does, and draws by this seed what the kernel draws at random.
     pub fn new(personality: Personality, seed: u64) -> Self {
         let (router, sides) = build(personality, seed, &Setup::default());
-        Self { personality, seed, router, sides, lookup: Lookup::default(), now: BEGIN, told: None }
+        let (lookup, told) = (Lookup::default(), Told::default());
+        Self {
+            personality,
+            seed,
+            router,
+            sides,
+            lookup,
+            zones: vec![0],
+            expects: false,
+            now: BEGIN,
+            told,
+            followed: Vec::new(),
+            preferred: None,
+            delivered: false,
+        }
     }
 
-    /// The next port that is drawn at random is this one, if it may be drawn: so the engine follows a kernel, as long as the
-    /// kernel does what the engine would.
-    pub fn tell(&mut self, port: Option<u16>) {
-        self.told = port;
+    /// What is drawn at random for the next packet is what a kernel has drawn for it, as far as it may be drawn: so the
+    /// engine follows a kernel as long as that does what the engine would.
+    pub fn follow(&mut self, kernel: &Observed) {
+        let of_entry = kernel.entry.as_ref().map(|entry| {
+            let TupleView { src, dst, src_id, dst_id, .. } = entry.reply;
+            let source = if entry.reply.is_icmp() { src_id } else { dst_id };
+            [(dst, source), (src, src_id)]
+        });
+        // An entry that is not found shows itself in what comes out.
+        let of_output = || {
+            let line = Line::of(&kernel.outputs.first()?.packet).ok()?;
+            Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
+        };
+        // Where zones are, another entry may have the tuple.
+        let ends = match (of_entry, of_output()) {
+            (Some([source, destination]), Some([from, to])) if (source.0, destination.0) != (from.0, to.0) => {
+                Some([from, to])
+            }
+            (entry, output) => entry.or(output),
+        };
+        let expected: Vec<TupleView> = kernel.expectations.iter().map(|expectation| expectation.tuple).collect();
+        let new = expected.iter().filter(|tuple| !self.followed.contains(tuple)).map(|tuple| tuple.dst_id);
+        self.told = Told { ends, expected: new.collect() };
+        self.followed = expected;
+        self.preferred = kernel.entry.as_ref().map(EntryView::place);
+        self.delivered = kernel.delivered;
     }
 
     /// The router itself.
@@ -85,11 +133,35 @@ impl Engine {
         if tuple.protocol == GRE && (tuple.src_id, tuple.dst_id) != (0, 0) {
             return None;
         }
-        match (tuple.src, tuple.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => view(self.router.v4(), self.now, &named(tuple, src, dst)),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => view(self.router.v6(), self.now, &named(tuple, src, dst)),
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        let (now, mut tuple) = (self.now, tuple);
+        if tuple.has_ports() && !self.personality.has_ports(tuple.protocol) {
+            (tuple.src_id, tuple.dst_id) = (0, 0);
         }
+        if self.zones.len() > 1
+            && let Some(place) = self.preferred.take()
+            && let Ok(all) = self.table()
+            && let Some(entry) = all.into_iter().find(|entry| entry.place() == place)
+            && (entry.original == tuple || entry.reply == tuple)
+        {
+            // Where directions are in zones of their own, several entries may have the tuple.
+            return Some(entry);
+        }
+        self.zones.iter().find_map(|&zone| match (tuple.src, tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => find(self.router.v4(), now, &named(tuple, src, dst), zone),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => find(self.router.v6(), now, &named(tuple, src, dst), zone),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        })
+    }
+
+    fn expectations(&mut self) -> Vec<ExpectationView> {
+        if !self.expects {
+            return Vec::new();
+        }
+        let now = self.now;
+        let mut all = expectations(self.router.v4(), now);
+        all.extend(expectations(self.router.v6(), now));
+        all.sort_unstable();
+        all
     }
 
     fn said(&self, packet: &[u8]) -> Option<Info> {
@@ -108,6 +180,8 @@ impl Executor for Engine {
     fn load(&mut self, setup: &Setup) -> Result<(), EngineError> {
         (self.router, self.sides) = build(self.personality, self.seed, setup);
         (self.lookup, self.now) = (Lookup::default(), BEGIN);
+        (self.zones, self.expects) = (setup.zones(), setup.has_helpers());
+        (self.told, self.followed) = (Told::default(), Vec::new());
         for (name, value) in &setup.settings {
             self.router.set(name, value).map_err(EngineError::Setting)?;
         }
@@ -123,8 +197,8 @@ impl Executor for Engine {
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, EngineError> {
         self.now = BEGIN + at;
         self.router.handle_timeout(self.now);
-        let told = self.told.take();
-        self.router.v4().dice.tell(told);
+        let told = core::mem::take(&mut self.told);
+        self.router.v4().dice.tell(told.clone());
         self.router.v6().dice.tell(told);
         let mut passing = Packet::from(packet.to_vec());
         let verdict = self.router.process(self.now, self.sides[from.index()], &mut passing);
@@ -139,7 +213,19 @@ impl Executor for Engine {
         outputs.iter_mut().for_each(|output| forget_identification(&mut output.packet));
         let tuple = self.lookup.tuple(packet);
         let entry = tuple.and_then(|tuple| self.entry(tuple));
-        Ok(Observed { outputs, delivered: verdict == Verdict::Deliver, info, entry })
+        let expectations = self.expectations();
+        // What is dropped when it is confirmed has been at the end of LOCAL_IN before, where a kernel is asked.
+        let late = matches!(verdict, Verdict::Drop(Reason::Helper | Reason::Clash)) && self.delivered;
+        let delivered = verdict == Verdict::Deliver || late;
+        Ok(Observed { outputs, delivered, info, entry, expectations })
+    }
+
+    fn table(&mut self) -> Result<Vec<EntryView>, EngineError> {
+        let now = self.now;
+        let mut all = table(self.router.v4(), now);
+        all.extend(table(self.router.v6(), now));
+        all.sort_by_key(EntryView::place);
+        Ok(all)
     }
 
     fn flush(&mut self) -> Result<(), EngineError> {
@@ -178,9 +264,45 @@ fn named<A: Address>(tuple: TupleView, src: A, dst: A) -> Tuple<A> {
     Tuple { src, dst, src_id: tuple.src_id, dst_id: tuple.dst_id, protocol: tuple.protocol }
 }
 
-fn view<A: Address>(conntrack: &mut Conntrack<A>, now: Instant, tuple: &Tuple<A>) -> Option<EntryView> {
-    let (at, _) = conntrack.table.find(now, tuple, 0)?;
-    let flow = conntrack.table.flow(at);
+fn find<A: Address>(conntrack: &mut Conntrack<A>, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<EntryView> {
+    let (at, _) = conntrack.table.find(now, tuple, zone)?;
+    Some(view(conntrack, now, conntrack.table.flow(at), at))
+}
+
+/// All that are not over, but for those that only answers find.
+fn table<A: Address>(conntrack: &Conntrack<A>, now: Instant) -> Vec<EntryView> {
+    let shown = |flow: &Flow<A>| flow.expires > now && !flow.status.intersects(Status::NAT_CLASH | Status::DYING);
+    let all = conntrack.table.iter().filter(|(_, flow)| flow.status.contains(Status::CONFIRMED) && shown(flow));
+    let place = |(id, flow)| conntrack.table.place(id).map(|at| view(conntrack, now, flow, at));
+    all.filter_map(place).collect()
+}
+
+fn expectations<A: Address>(conntrack: &mut Conntrack<A>, now: Instant) -> Vec<ExpectationView> {
+    conntrack.expectations.expire(now);
+    let seen = |expectation: &Expectation<A>| {
+        let master = conntrack.table.place(expectation.master.into())?;
+        let (direction, address, port) = match expectation.nat {
+            ChildNat::None => (None, A::UNSPECIFIED, 0),
+            ChildNat::FollowMaster { direction, port } => (Some(direction), A::UNSPECIFIED, port),
+            ChildNat::Pptp { direction, key } => (Some(direction), A::UNSPECIFIED, key),
+            ChildNat::Sip { direction, address, port } => (Some(direction), address, port),
+        };
+        let nat = direction.filter(|_| port != 0 || address != A::UNSPECIFIED);
+        Some(ExpectationView {
+            master: conntrack.table.flow(master).tuple(Direction::Original).into(),
+            tuple: expectation.tuple.into(),
+            mask: (expectation.mask.src.into(), expectation.mask.src_id),
+            timeout_s: expectation.expires.since(now).as_secs() as u32,
+            helper: expectation.helper.map(|helper| helper.name().to_owned()),
+            class: expectation.class.0,
+            flags: expectation.flags.0,
+            nat: nat.map(|direction| (direction, address.into(), port)),
+        })
+    };
+    conntrack.expectations.iter().filter_map(|(_, expectation)| seen(expectation)).collect()
+}
+
+fn view<A: Address>(conntrack: &Conntrack<A>, now: Instant, flow: &Flow<A>, at: u32) -> EntryView {
     let helper = conntrack.table.extra(at).and_then(|extra| extra.helper.as_ref());
     let protocol = match &flow.state {
         State::Tcp(tcp) => Some(ProtocolView::Tcp {
@@ -203,7 +325,7 @@ fn view<A: Address>(conntrack: &mut Conntrack<A>, now: Instant, tuple: &Tuple<A>
         | State::Dccp(_)
         | State::Generic => None,
     };
-    Some(EntryView {
+    EntryView {
         original: flow.tuple(Direction::Original).into(),
         reply: flow.tuple(Direction::Reply).into(),
         status: flow.status,
@@ -211,5 +333,6 @@ fn view<A: Address>(conntrack: &mut Conntrack<A>, now: Instant, tuple: &Tuple<A>
         protocol,
         mark: flow.mark,
         helper: helper.map(|state| state.helper().name().to_owned()),
-    })
+        zones: [Direction::Original, Direction::Reply].map(|direction| flow.zone.in_direction(direction)),
+    }
 }

@@ -26,6 +26,7 @@
 mod check;
 mod compare;
 mod engine;
+mod expected;
 pub mod generate;
 mod lookup;
 mod observed;
@@ -37,6 +38,7 @@ mod view;
 pub use check::{Failure, check, fill};
 pub use compare::{Comparer, Difference, Ports, Tolerance};
 pub use engine::{Engine, EngineError};
+pub use expected::ExpectationView;
 pub use lookup::Lookup;
 pub use observed::{Executor, Info, Observed, Output, Verdict, run};
 pub use parse::ScriptError;

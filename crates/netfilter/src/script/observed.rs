@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::{EntryView, Event, Script, Setup, Side};
+use super::{EntryView, Event, ExpectationView, Script, Setup, Side};
 use crate::status::CtInfo;
 
 /// A router that a script is run on.
@@ -22,6 +22,12 @@ pub trait Executor {
     /// # Errors
     /// If the router itself fails; whatever happens to a packet is no error.
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, Self::Error>;
+
+    /// All entries that a listing shows, in order.
+    ///
+    /// # Errors
+    /// If the router itself fails.
+    fn table(&mut self) -> Result<Vec<EntryView>, Self::Error>;
 
     /// Forgets all entries.
     ///
@@ -58,6 +64,8 @@ pub struct Observed {
     /// The entry of its flow afterwards, as a lookup of the packet's tuple finds it (of the quoted packet, for an ICMP
     /// error).
     pub entry: Option<EntryView>,
+    /// What is expected afterwards, in order; nothing where no rule attaches a helper.
+    pub expectations: Vec<ExpectationView>,
 }
 
 /// A packet that came out.

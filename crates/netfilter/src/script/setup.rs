@@ -138,6 +138,23 @@ impl Setup {
         }
     }
 
+    /// Whether a rule attaches a helper.
+    pub fn has_helpers(&self) -> bool {
+        self.rules.iter().any(|(_, text)| text.contains("--helper"))
+    }
+
+    /// The zones that flows may be in: that of all without a rule, and those that rules name.
+    pub fn zones(&self) -> Vec<u16> {
+        let words = self.rules.iter().flat_map(|(_, text)| text.split_ascii_whitespace());
+        let (names, values) = (words.clone(), words.skip(1));
+        let named = names.zip(values).filter(|(name, _)| name.starts_with("--zone"));
+        let mut zones: Vec<u16> = named.filter_map(|(_, value)| value.parse().ok()).collect();
+        zones.push(0);
+        zones.sort_unstable();
+        zones.dedup();
+        zones
+    }
+
     /// The lines that say all this.
     pub(super) fn items(&self) -> Vec<Item> {
         let default = Self::default();

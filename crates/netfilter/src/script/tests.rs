@@ -128,7 +128,9 @@ fn translated(port: u16, timeout_s: u32) -> Observed {
         outputs: vec![Output { side: Side::Out, packet: pinhole_wire::text::read(&packet).expect("a packet") }],
         delivered: false,
         info: Some(Info::Tracked(CtInfo::New)),
+        expectations: Vec::new(),
         entry: Some(EntryView {
+            zones: [0, 0],
             original: tuple("10.0.0.1:4000 > 198.51.100.7:53 udp".into()),
             reply: tuple(format!("198.51.100.7:53 > 203.0.113.1:{port} udp")),
             status: Status::CONFIRMED | Status::SRC_NAT,

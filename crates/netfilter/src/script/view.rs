@@ -113,6 +113,15 @@ pub struct EntryView {
     pub mark: u32,
     /// The helper, if it has one.
     pub helper: Option<String>,
+    /// The zones of the original and the reply tuple.
+    pub zones: [u16; 2],
+}
+
+impl EntryView {
+    /// Its place in a listing that is in order.
+    pub fn place(&self) -> (TupleView, [u16; 2]) {
+        (self.original, self.zones)
+    }
 }
 
 /// The state of a protocol's tracker.

@@ -1,5 +1,7 @@
 //! What differs between kernels, as values: a version is a constant, and code asks for the difference, not for the version.
 
+use crate::tuple;
+
 /// The behaviour of one kernel version, where versions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -9,10 +11,16 @@ pub struct Personality {
     pub inexact_rst: InexactRst,
     /// Protocols whose clashes at confirm are resolved; empty in 2.6, where every clash drops.
     pub clash: Clash,
+    /// Whether a packet joins the flow that it clashes with if that was never looked at for NAT, whatever its other tuple is.
+    pub joins_untranslated: bool,
+    /// Whether the search for a port evicts flows that are as good as over.
+    pub evicts_closing: bool,
     /// Whether UDP-Lite has its own tracker (else it is generic).
     pub udp_lite: bool,
     /// Whether DCCP has its own tracker (else it is generic).
     pub dccp: bool,
+    /// Whether numbers of FTP's commands that are too large make them wrong (else they lose their highest bits).
+    pub ftp_checks_numbers: bool,
     /// Whether a limit of zero entries refuses everything (else it is no limit).
     pub zero_max_refuses: bool,
     /// Whether helpers are attached by port without a rule.
@@ -69,8 +77,11 @@ impl Personality {
         name: "2.6",
         inexact_rst: InexactRst::Close,
         clash: Clash::Never,
+        joins_untranslated: false,
+        evicts_closing: false,
         udp_lite: false,
         dccp: false,
+        ftp_checks_numbers: false,
         zero_max_refuses: false,
         automatic_helpers: true,
         port_search: PortSearch::Sequential,
@@ -82,6 +93,7 @@ impl Personality {
     pub const V6_1: Self = Self {
         name: "6.1",
         clash: Clash::Datagrams,
+        joins_untranslated: true,
         udp_lite: true,
         dccp: true,
         automatic_helpers: false,
@@ -91,11 +103,19 @@ impl Personality {
         ..Self::V2_6
     };
 
-    /// Linux 6.12.
-    pub const V6_12: Self = Self { name: "6.12", ..Self::V6_1 };
+    /// Linux 6.12 as its stable series has become: 6.12.117 treats inexact resets as 7.3 does.
+    pub const V6_12: Self = Self {
+        name: "6.12",
+        joins_untranslated: false,
+        evicts_closing: true,
+        inexact_rst: InexactRst::CappedToUnacknowledged,
+        ftp_checks_numbers: true,
+        ..Self::V6_1
+    };
 
-    /// Linux 6.18, what our tests run on.
-    pub const V6_18: Self = Self { name: "6.18", dccp: false, ..Self::V6_12 };
+    /// Linux 6.18, what our tests run on (6.18.44).
+    pub const V6_18: Self =
+        Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ftp_checks_numbers: false, ..Self::V6_12 };
 
     /// Linux 7.3.
     pub const V7_3: Self = Self {
@@ -103,6 +123,7 @@ impl Personality {
         inexact_rst: InexactRst::CappedToUnacknowledged,
         clash: Clash::DatagramsAndIcmp,
         udp_lite: false,
+        ftp_checks_numbers: true,
         zero_max_refuses: true,
         ..Self::V6_18
     };
@@ -110,10 +131,34 @@ impl Personality {
     /// All of them, oldest first.
     pub const ALL: [Self; 5] = [Self::V2_6, Self::V6_1, Self::V6_12, Self::V6_18, Self::V7_3];
 
+    /// The newest personality that is not newer than a kernel's release, as `uname -r` gives it: `6.12.117+deb13-amd64`.
+    pub fn of_release(release: &str) -> Option<Self> {
+        let version = version_of(release)?;
+        Self::ALL.into_iter().rev().find(|personality| version_of(personality.name) <= Some(version))
+    }
+
+    /// Whether flows of an IP protocol have ports: a tracker that the kernel has not does not read them, nor does NAT
+    /// (`nf_ct_get_tuple`, `l4proto_manip_pkt`).
+    #[inline]
+    pub const fn has_ports(&self, protocol: u8) -> bool {
+        match protocol {
+            6 | 17 | tuple::SCTP => true,
+            tuple::UDP_LITE => self.udp_lite,
+            tuple::DCCP => self.dccp,
+            _ => false,
+        }
+    }
+
     /// The personality that people call `name`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|personality| personality.name == name)
     }
+}
+
+/// The first two numbers of a release.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl Default for Personality {

@@ -71,3 +71,23 @@ fn a_kernel_without_dccp_has_no_settings_for_it() {
     let names = |personality| Settings::of(personality).iter().filter(|(name, _)| name.contains("dccp")).count();
     assert_eq!((names(Personality::V6_12), names(Personality::V6_18)), (8, 0));
 }
+
+#[test]
+fn a_release_has_the_newest_personality_that_is_not_newer() {
+    for (release, name) in [
+        ("2.6.16-rc1", Some("2.6")),
+        ("4.19.0-27-amd64", Some("2.6")),
+        ("6.1.0-56-cloud-amd64", Some("6.1")),
+        ("6.6.8", Some("6.1")),
+        ("6.12.117+deb13-cloud-amd64", Some("6.12")),
+        ("6.18.44", Some("6.18")),
+        ("7.2.13+deb14", Some("6.18")),
+        ("7.3", Some("7.3")),
+        ("10.0.1", Some("7.3")),
+        ("2.4.37", None),
+        ("linux", None),
+        ("", None),
+    ] {
+        assert_eq!(Personality::of_release(release).map(|personality| personality.name), name, "{release}");
+    }
+}

@@ -23,12 +23,14 @@ pub fn checksum_is_right<A: Family>(upper: Upper<'_>, src: A, dst: A, settings: 
         Protocol::Icmpv6 => pseudo(upper, src, dst, body.len()),
         Protocol::Other(tuple::SCTP) => body.len() < 12 || sctp(body),
         Protocol::Other(tuple::UDP_LITE) if settings.personality.udp_lite => {
+            // Linux takes UDP's number into the pseudo-header (`udplite_error`), so what RFC 3828 calls right is wrong.
+            let as_udp = Upper { protocol: Protocol::Udp.into(), body };
             let coverage = match u16_at(body, 4) {
                 None => return true,
                 Some(0) => body.len(),
                 Some(coverage) => usize::from(coverage),
             };
-            coverage < udp::HEADER_LEN || coverage > body.len() || pseudo(upper, src, dst, coverage)
+            coverage < udp::HEADER_LEN || coverage > body.len() || pseudo(as_udp, src, dst, coverage)
         }
         Protocol::Other(tuple::DCCP) if settings.personality.dccp => {
             // The lower nibble of octet 5 is the coverage in words, plus one; zero is all (RFC 4340 §9.2). Linux counts it

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use pinhole_host::netlink::{Message, Protocol, Reply, Socket, find};
-use pinhole_netfilter::Status;
-use pinhole_netfilter::script::{EntryView, ProtocolView, TcpSide, TupleView};
+use pinhole_netfilter::script::{EntryView, ExpectationView, ProtocolView, TcpSide, TupleView};
+use pinhole_netfilter::{Direction, Status};
 
 use super::OracleError;
 
@@ -16,6 +16,8 @@ const DELETE: u16 = 1 << 8 | 2;
 /// `IPCTNL_MSG_CT_GET_STATS`, and how many entries the namespace has.
 const GET_STATS: u16 = 1 << 8 | 5;
 const STATS_ENTRIES: u16 = 1;
+/// `NFNL_SUBSYS_CTNETLINK_EXP << 8 | IPCTNL_MSG_EXP_GET`.
+const GET_EXPECTATIONS: u16 = 2 << 8 | 1;
 /// Bytes of `struct nfgenmsg`.
 const FIXED: usize = 4;
 
@@ -26,6 +28,19 @@ const PROTOINFO: u16 = 4;
 const HELP: u16 = 5;
 const TIMEOUT: u16 = 7;
 const MARK: u16 = 8;
+const ZONE: u16 = 18;
+const TUPLE_ZONE: u16 = 3;
+
+const EXPECT_MASTER: u16 = 1;
+const EXPECT_TUPLE: u16 = 2;
+const EXPECT_MASK: u16 = 3;
+const EXPECT_TIMEOUT: u16 = 4;
+const EXPECT_HELPER: u16 = 6;
+const EXPECT_FLAGS: u16 = 8;
+const EXPECT_CLASS: u16 = 9;
+const EXPECT_NAT: u16 = 10;
+const EXPECT_NAT_DIRECTION: u16 = 1;
+const EXPECT_NAT_TUPLE: u16 = 2;
 
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
@@ -48,9 +63,9 @@ const HELP_NAME: u16 = 1;
 #[derive(Debug)]
 pub(super) struct Entries {
     socket: Socket,
-    /// Every entry that was found, by its original tuple: a flush goes through the tables of all namespaces, which takes
+    /// Every entry that was found, by its original tuple and the zone of that: a flush goes through the tables of all namespaces, which takes
     /// milliseconds, and deleting these few does not.
-    found: BTreeSet<TupleView>,
+    found: BTreeSet<(TupleView, u16)>,
 }
 
 impl Entries {
@@ -60,13 +75,14 @@ impl Entries {
         Ok(Self { socket, found: BTreeSet::new() })
     }
 
-    /// The entry that has `tuple` in either direction.
-    pub(super) fn find(&mut self, tuple: &TupleView) -> Result<Option<EntryView>, OracleError> {
+    /// The entry that has `tuple` in either direction, in a zone.
+    pub(super) fn find(&mut self, tuple: &TupleView, zone: u16) -> Result<Option<EntryView>, OracleError> {
         let message = message(GET, tuple).nest(TUPLE_ORIGINAL, |message| write_tuple(message, tuple));
+        let message = message.attr(ZONE, &zone.to_be_bytes());
         match self.socket.request(message) {
             Ok(replies) => {
                 let entry = replies.iter().find_map(read);
-                self.found.extend(entry.iter().map(|entry| entry.original));
+                self.found.extend(entry.iter().map(|entry| (entry.original, entry.zones[0])));
                 Ok(entry)
             }
             Err(error) if error.is_not_found() => Ok(None),
@@ -76,11 +92,30 @@ impl Entries {
         }
     }
 
+    /// All entries of the namespace, in order.
+    pub(super) fn all(&mut self) -> Result<Vec<EntryView>, OracleError> {
+        let failed = |error| OracleError::new("listing the table", error);
+        let replies = self.socket.dump(Message::new(GET, 0).fixed(&[0; FIXED])).map_err(failed)?;
+        let mut all: Vec<EntryView> = replies.iter().filter_map(read).collect();
+        all.sort_by_key(EntryView::place);
+        Ok(all)
+    }
+
+    /// All that is expected in the namespace, in order.
+    pub(super) fn expectations(&mut self) -> Result<Vec<ExpectationView>, OracleError> {
+        let failed = |error| OracleError::new("listing what is expected", error);
+        let replies = self.socket.dump(Message::new(GET_EXPECTATIONS, 0).fixed(&[0; FIXED])).map_err(failed)?;
+        let mut all: Vec<ExpectationView> = replies.iter().filter_map(read_expectation).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
     /// Deletes all.
     pub(super) fn flush(&mut self) -> Result<(), OracleError> {
         let failed = |error| OracleError::new("flushing the table", error);
-        for tuple in std::mem::take(&mut self.found) {
+        for (tuple, zone) in std::mem::take(&mut self.found) {
             let message = message(DELETE, &tuple).nest(TUPLE_ORIGINAL, |message| write_tuple(message, &tuple));
+            let message = message.attr(ZONE, &zone.to_be_bytes());
             // One that has ended since is as good as deleted; whatever else is left is counted below.
             let _ = self.socket.request(message);
         }
@@ -132,6 +167,31 @@ fn read(reply: &Reply) -> Option<EntryView> {
         protocol: find(all, PROTOINFO).and_then(read_protocol),
         mark: be32(MARK).unwrap_or(0),
         helper: find(all, HELP).and_then(|help| find(help, HELP_NAME)).map(read_name),
+        zones: [TUPLE_ORIGINAL, TUPLE_REPLY].map(|tuple| {
+            let zone = find(all, ZONE).or_else(|| find(find(all, tuple)?, TUPLE_ZONE));
+            zone.and_then(|zone| Some(u16::from_be_bytes(zone.try_into().ok()?))).unwrap_or(0)
+        }),
+    })
+}
+
+fn read_expectation(reply: &Reply) -> Option<ExpectationView> {
+    let all = reply.payload.get(FIXED..)?;
+    let be32 = |of: &[u8], kind: u16| Some(u32::from_be_bytes(find(of, kind)?.try_into().ok()?));
+    let mask = read_tuple(find(all, EXPECT_MASK)?)?;
+    let nat = find(all, EXPECT_NAT).and_then(|nat| {
+        let direction = if be32(nat, EXPECT_NAT_DIRECTION)? == 0 { Direction::Original } else { Direction::Reply };
+        let tuple = read_tuple(find(nat, EXPECT_NAT_TUPLE)?)?;
+        Some((direction, tuple.src, tuple.src_id))
+    });
+    Some(ExpectationView {
+        master: read_tuple(find(all, EXPECT_MASTER)?)?,
+        tuple: read_tuple(find(all, EXPECT_TUPLE)?)?,
+        mask: (mask.src, mask.src_id),
+        timeout_s: be32(all, EXPECT_TIMEOUT)?,
+        helper: find(all, EXPECT_HELPER).map(read_name),
+        class: be32(all, EXPECT_CLASS)? as u8,
+        flags: be32(all, EXPECT_FLAGS)? as u8,
+        nat,
     })
 }
 

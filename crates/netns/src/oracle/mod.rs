@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pinhole_netfilter::script::{Executor, Info, Lookup, Observed, Output, Setup, Side};
+use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side};
 
 use pinhole_wire::{Protocol, icmp, ip, ipv4};
 
@@ -109,7 +109,7 @@ impl Executor for Kernel {
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, OracleError> {
         let not_loaded = || OracleError::new("asking the kernel", "no router has been loaded");
-        let Loaded { router, lookup, start, waiting, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded { setup, router, lookup, start, waiting } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let wait = at.saturating_sub(start.elapsed());
         if !wait.is_zero() {
             // A script's time is the kernel's: its timers run in no other.
@@ -138,9 +138,22 @@ impl Executor for Kernel {
             }
         }
         if let Some(tuple) = lookup.tuple(packet) {
-            observed.entry = router.entries.find(&tuple)?;
+            for zone in setup.zones() {
+                observed.entry = router.entries.find(&tuple, zone)?;
+                if observed.entry.is_some() {
+                    break;
+                }
+            }
+        }
+        if setup.has_helpers() {
+            observed.expectations = router.entries.expectations()?;
         }
         Ok(observed)
+    }
+
+    fn table(&mut self) -> Result<Vec<EntryView>, OracleError> {
+        let not_loaded = || OracleError::new("asking the kernel", "no router has been loaded");
+        self.loaded.as_mut().ok_or_else(not_loaded)?.router.entries.all()
     }
 
     fn flush(&mut self) -> Result<(), OracleError> {
@@ -158,11 +171,17 @@ fn forget_identification(cause: &[u8], packet: &mut [u8]) {
     }
     if is_icmp_error(packet)
         && !is_icmp_error(cause)
+        && !is_piece(packet)
         && let Ok(mut view) = ipv4::Packet::new_checked(packet)
     {
         view.set_identification(0);
         view.fill_checksum();
     }
+}
+
+/// What the router makes itself is whole.
+fn is_piece(packet: &[u8]) -> bool {
+    ip::Packet::new_checked(packet).is_ok_and(|view| view.is_fragment())
 }
 
 fn is_icmp_error(packet: &[u8]) -> bool {

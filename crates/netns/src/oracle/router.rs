@@ -1,8 +1,11 @@
 //! The router: a namespace that forwards between two TUN devices, with the settings and rules of a script.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::route::{self, Route, address, link, table};
@@ -61,7 +64,7 @@ impl Router {
             namespace.set(setting, value).map_err(failed)?;
         }
         let enter = |error| OracleError::new("entering the namespace", error);
-        let tuns = namespace.run(|| devices(setup)).map_err(enter)??;
+        let tuns = namespace.run(|| devices(setup).inspect(|_| settle(setup))).map_err(enter)??;
         run(&namespace, Command::new("nft").args(["-f", "-"]), &log::ruleset())?;
         for (family, rules) in &setup.rules {
             let program = match family {
@@ -143,11 +146,37 @@ fn devices(setup: &Setup) -> Result<[Tun; 2], OracleError> {
     Ok(tuns)
 }
 
+/// Where programs are looked for. An ordinary user's path lacks what Debian keeps for root.
+fn with_sbin(path: &OsStr) -> OsString {
+    let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::join_paths(std::env::split_paths(path).chain(sbin)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Waits until every IPv6 address leads to this host: the kernel adds that route by and by (`addrconf_dad_work`). One that
+/// never comes is no error here: what a packet to it meets then is seen.
+fn settle(setup: &Setup) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let of_v6 = setup.addresses.iter().filter_map(|(_, net)| match net.addr() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(format!("{:032x} 80 ", u128::from(address))),
+    });
+    let wanted: Vec<String> = of_v6.collect();
+    let deadline = Instant::now() + PATIENCE;
+    let are_there = || {
+        let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+        wanted.iter().all(|route| routes.lines().any(|line| line.starts_with(route)))
+    };
+    while !are_there() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Runs a program of the distribution inside, with `input`; what it complains of is the error.
 fn run(namespace: &Namespace, command: &mut Command, input: &str) -> Result<(), OracleError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: std::io::Error| OracleError::new(format!("running {program}"), error);
     namespace.enter(command);
+    command.env("PATH", with_sbin(&std::env::var_os("PATH").unwrap_or_default()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {

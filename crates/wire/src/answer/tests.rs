@@ -25,6 +25,7 @@ fn an_error_goes_to_the_sender_and_quotes_the_packet() {
         (v4, Trouble::TooBig { mtu: 1280 }, "192.0.2.1", "192.0.2.1 > 10.0.0.1 icmp too-big mtu 1280"),
         (v6, Trouble::TimeExceeded, "2001:db8::1", "2001:db8::1 > fd00::1 icmp6 time-exceeded"),
         (v6, Trouble::PortUnreachable, "fd00::2", "fd00::2 > fd00::1 icmp6 port-unreachable"),
+        (v6, Trouble::NoRoute, "2001:db8::1", "2001:db8::1 > fd00::1 icmp6 no-route"),
         (v6, Trouble::TooBig { mtu: 1280 }, "2001:db8::1", "2001:db8::1 > fd00::1 icmp6 too-big mtu 1280"),
     ] {
         let about = packet(line);

@@ -14,6 +14,9 @@ const URGENT: usize = 18;
 /// The longest header there is: the data offset has four bits.
 const MAX_HEADER: usize = 60;
 
+/// The window of a segment whose line names none: what Linux sends first.
+const USUAL_WINDOW: u16 = 64_240;
+
 /// A TCP option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TcpOption {
@@ -173,10 +176,10 @@ pub(super) fn parse(words: &mut Words<'_>) -> Result<Body, LineError> {
     let expected = "TCP flags, as SFRP.UEW or -";
     let word = words.expect(expected)?;
     let flags = tcp::Flags::from_letters(word).ok_or_else(|| LineError::new(expected, word))?;
-    let mut number = |word| words.field(word, "a number");
-    let (seq, ack) = (number("seq")?, number("ack")?);
-    let window = words.field("win", "a number")?;
-    let urgent = if words.peek() == Some("urg") { words.field("urg", "a number")? } else { 0 };
+    let seq = words.field_or("seq", 0)?;
+    let ack = words.field_or("ack", 0)?;
+    let window = words.field_or("win", USUAL_WINDOW)?;
+    let urgent = words.field_or("urg", 0)?;
     let mut options = Vec::new();
     if words.take("(") {
         loop {
@@ -188,7 +191,8 @@ pub(super) fn parse(words: &mut Words<'_>) -> Result<Body, LineError> {
         }
     }
     let segment = Segment { flags, seq, ack, window };
-    Ok(Body::Tcp { segment, urgent, options, payload: words.payload()? })
+    let payload = if words.peek().is_none() { Payload::default() } else { words.payload()? };
+    Ok(Body::Tcp { segment, urgent, options, payload })
 }
 
 fn parse_option(words: &mut Words<'_>) -> Result<TcpOption, LineError> {

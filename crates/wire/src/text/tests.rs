@@ -39,6 +39,18 @@ fn lines_read_back_as_they_were_written() {
 }
 
 #[test]
+fn what_a_tcp_line_leaves_out_is_usual() {
+    let check = |short: &str, whole: &str| {
+        let both = [short, whole].map(|fields| read(&format!("10.0.0.1:1 > 203.0.113.2:2 tcp {fields}")));
+        assert_eq!(both[0], both[1], "{short}");
+    };
+    check("S", "S seq 0 ack 0 win 64240 0");
+    check("S. ack 5", "S. seq 0 ack 5 win 64240 0");
+    check("P. seq 5 7 ttl 3", "P. seq 5 ack 0 win 64240 7 ttl 3");
+    check("S (mss 1460)", "S seq 0 ack 0 win 64240 (mss 1460) 0");
+}
+
+#[test]
 fn every_packet_reads_back_as_the_same_bytes() {
     let mut rng = Rng::from_seed(1);
     for text in LINES {
@@ -107,7 +119,7 @@ fn an_unreadable_line_says_which_word_was_expected() {
     for (text, message) in [
         ("", "expected an address, found the end of the line"),
         ("10.0.0.1:1 -> 10.0.0.2:2 udp 3", "expected >, found ->"),
-        ("10.0.0.1:99999 > 10.0.0.2:2 udp 3", "expected an address, found 10.0.0.1:99999"),
+        ("10.0.0.1:99999 > 10.0.0.2:2 udp 3", "expected an address and a port from 0 to 65535, found 10.0.0.1:99999"),
         ("10.0.0.1:1 > 10.0.0.2:2 dccp 3", "expected udp, tcp, icmp, icmp6, gre, sctp or proto, found dccp"),
         ("10.0.0.1:1 > 10.0.0.2:2 udp", "expected a payload length, found the end of the line"),
         ("10.0.0.1:1 > 10.0.0.2:2 udp -3", "expected a payload length, found -3"),
@@ -116,7 +128,7 @@ fn an_unreadable_line_says_which_word_was_expected() {
         ("10.0.0.1:1 > 10.0.0.2:2 udp 3 hops 4", "expected ttl or the end of the line, found hops"),
         ("10.0.0.1:1 > 10.0.0.2:2 udp 3 )", "expected the end of the line, found )"),
         ("10.0.0.1:1 > 10.0.0.2:2 tcp X seq 1", "expected TCP flags, as SFRP.UEW or -, found X"),
-        ("10.0.0.1:1 > 10.0.0.2:2 tcp S ack 1", "expected seq, found ack"),
+        ("10.0.0.1:1 > 10.0.0.2:2 tcp S sek 1", "expected a payload length, found sek"),
         (
             "10.0.0.1 > 10.0.0.2 icmp6 echo-reply id 1 seq 1 0",
             "expected icmp over IPv4 or icmp6 over IPv6, found icmp6",

@@ -100,12 +100,21 @@ impl<'a> Words<'a> {
         self.number(expected)
     }
 
+    /// The number after `word`, if that is next.
+    pub(super) fn field_or<N: Number>(&mut self, word: &'static str, default: N) -> Result<N, LineError> {
+        if self.take(word) { self.number("a number") } else { Ok(default) }
+    }
+
     /// An address, with or without a port.
     pub(super) fn end(&mut self) -> Result<SocketAddr, LineError> {
         let expected = "an address";
         let word = self.expect(expected)?;
         let bare = || word.parse::<IpAddr>().map(|address| SocketAddr::new(address, 0));
-        word.parse().or_else(|_| bare()).map_err(|_| LineError::new(expected, word))
+        word.parse().or_else(|_| bare()).map_err(|_| {
+            let with_zero = word.rsplit_once(':').map(|(address, _)| format!("{address}:0"));
+            let is_port = with_zero.is_some_and(|text| text.parse::<SocketAddr>().is_ok());
+            LineError::new(if is_port { "an address and a port from 0 to 65535" } else { expected }, word)
+        })
     }
 }
 

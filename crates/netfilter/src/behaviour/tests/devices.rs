@@ -44,12 +44,50 @@ fn an_early_packet_poisons_stock_linux_towards_its_sender_only_and_openwrt_not_a
 }
 
 #[test]
+fn poisoning_is_a_fault_that_can_be_switched_on_in_any_kind() {
+    for name in Behaviour::NAMES {
+        for (switch, poisoned) in [("yes", true), ("no", false)] {
+            let mut world = World::of(&format!("{name} alloc=preserving-or-random udp=ei/apd poisoning={switch}"));
+            world.mapped(HOST, OTHER_PEER);
+            world.udp(Side::Outside, PEER, "203.0.113.1:5000");
+            assert_eq!(world.mapped(HOST, PEER).port() != 5_000, poisoned, "{name} {switch}");
+        }
+    }
+}
+
+#[test]
+fn a_carrier_does_what_is_demanded_of_every_nat_and_differs_in_what_rfc_6888_adds_only() {
+    let base = Behaviour::rfc4787();
+    let Behaviour { allocation, hold_down, refusal, limits, .. } = Behaviour::cgn_rfc6888();
+    assert_eq!(Behaviour { allocation, hold_down, refusal, limits, ..base }, Behaviour::cgn_rfc6888());
+    // So it hairpins, lets everybody in, and holds what it did not expect, with random ports as well.
+    let mut world = World::of("cgn_rfc6888");
+    let (a, b) = (world.mapped(HOST, PEER), world.mapped(OTHER_HOST, PEER));
+    assert_eq!(world.mapped(HOST, OTHER_PEER), a);
+    assert!(world.comes_in(socket(OTHER_PEER), b));
+    assert_eq!(world.udp(Side::Inside, HOST, &b.to_string()).flow().src, a);
+    world.wait(299.9);
+    assert!(world.comes_in(socket(PEER), a));
+}
+
+#[test]
+fn a_mobile_carrier_has_blocks_and_forgets_soon() {
+    let mut world = World::of("mobile_carrier");
+    let blocks: Vec<u16> = (1..50).map(|n| world.mapped(HOST, &format!("198.51.100.{n}:53")).port()).collect();
+    assert!(blocks.iter().all(|port| (port - 1_024) / 512 == (blocks[0] - 1_024) / 512), "{blocks:?}");
+    world.wait(30.1);
+    assert_eq!(world.nat.mappings(), 0);
+}
+
+#[test]
 fn unsolicited_connections_get_what_each_device_gives_them() {
     for name in Behaviour::NAMES {
         let mut world = World::of(name);
         let outcome = world.tcp(Side::Outside, PEER, "203.0.113.1:5000", "S");
         match name {
-            "home_router" | "full_cone_router" | "linux_masquerade" => assert!(!outcome.answer().is_empty(), "{name}"),
+            "home_router" | "full_cone_router" | "linux_masquerade" | "openwrt" => {
+                assert!(!outcome.answer().is_empty(), "{name}")
+            }
             "rfc4787" | "cgn_rfc6888" => assert_eq!(outcome, Outcome::Lost(Reason::SynHeld), "{name}"),
             _ => assert_eq!(outcome, Outcome::Lost(Reason::NoMapping), "{name}"),
         }

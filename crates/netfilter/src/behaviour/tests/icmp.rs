@@ -42,6 +42,107 @@ fn queries_pass_and_their_identifier_is_mapped_independently_of_the_destination(
     assert_eq!((back.dst.ip().to_string(), back.dst.port()), ("192.168.1.3".into(), 777));
 }
 
+/// A query or an answer of any type.
+fn query(message_type: u8, src: &str, dst: &str, identifier: u16) -> Vec<u8> {
+    let mut packet = echo(src, dst, false, identifier);
+    let address = |text: &str| text.parse().expect("an address");
+    let mut message = icmp::Packet::new_checked(&mut packet[20..]).expect("ICMP");
+    message.set_message_type(message_type);
+    message.fill_checksum(address(src), address(dst));
+    packet
+}
+
+#[test]
+fn every_kind_of_query_passes_and_information_requests_do_not() {
+    // REQ-1 means the queries of RFC 1122; REQ-10 c takes out information requests (15, 16).
+    for (ask, answer) in [(icmp::v4::ECHO_REQUEST, icmp::v4::ECHO_REPLY), (13, 14), (17, 18)] {
+        let mut world = World::of("rfc4787");
+        world.send(Side::Inside, echo("192.168.1.9", "198.51.100.1", false, 777));
+        let out = world.send(Side::Inside, query(ask, "192.168.1.2", "198.51.100.1", 777));
+        let message = icmp::Packet::new_checked(&out.packet()[20..]).expect("ICMP");
+        let mapped = message.identifier();
+        assert_ne!(mapped, 777, "{ask}: another host has it");
+        let back = world.send(Side::Outside, query(answer, "198.51.100.1", "203.0.113.1", mapped));
+        let message = icmp::Packet::new_checked(&back.packet()[20..]).expect("ICMP");
+        assert_eq!(message.identifier(), 777, "{ask}");
+        assert_eq!(back.packet()[16..20], [192, 168, 1, 2], "{ask}");
+        // An error about it finds it too.
+        let about = world.send(Side::Outside, error(out.packet(), Trouble::TimeExceeded, ROUTER));
+        assert_eq!(about.packet()[16..20], [192, 168, 1, 2], "{ask}");
+        assert_intact(&about.packet()[28..]);
+    }
+    let mut world = World::of("rfc4787");
+    for information in [15, 16] {
+        let packet = query(information, "192.168.1.2", "198.51.100.1", 777);
+        assert_eq!(world.send(Side::Inside, packet), Outcome::Lost(Reason::Protocol));
+    }
+}
+
+#[test]
+fn a_source_route_does_not_leave_in_icmp() {
+    // §7.3, in the header of the message and in that of the packet it quotes.
+    let with_options = |mut packet: Vec<u8>, options: [u8; 8]| {
+        packet.splice(20..20, options);
+        packet[0] = 0x47;
+        let length = packet.len() as u16;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        ipv4::Packet::new_checked(&mut packet[..]).expect("IPv4").fill_checksum();
+        packet
+    };
+    for (options, passes) in [
+        ([131, 7, 4, 192, 168, 1, 7, 0], false),
+        ([1, 137, 7, 4, 192, 168, 1, 7], false),
+        // A record of the route, the end of options before what would be one, and a length that lies.
+        ([7, 7, 4, 0, 0, 0, 0, 0], true),
+        ([0, 131, 7, 4, 0, 0, 0, 0], true),
+        ([68, 0, 4, 0, 0, 0, 0, 0], true),
+    ] {
+        let mut world = World::of("rfc4787");
+        let outer = world.send(Side::Inside, with_options(echo("192.168.1.2", "198.51.100.1", false, 9), options));
+        assert_eq!(outer.has_arrived(), passes, "{options:?}");
+        let mapped = world.mapped(HOST, PEER).to_string();
+        let inbound = world.udp(Side::Outside, PEER, &mapped).packet().to_vec();
+        let about = error(&with_options(inbound, options), Trouble::PortUnreachable, "192.168.1.2");
+        assert_eq!(world.send(Side::Inside, about).has_arrived(), passes, "{options:?}");
+        assert_eq!(world.nat.counters().of(Reason::SourceRoute), if passes { 0 } else { 2 });
+        assert!(world.send(Side::Inside, with_options(udp(HOST, PEER), options)).has_arrived(), "not ICMP");
+    }
+}
+
+#[test]
+fn own_errors_have_the_traffic_class_of_what_they_are_about_and_are_limited_in_number() {
+    let mut world = World::of("rfc4787 ports=2000-2000 parity=no");
+    world.mapped("192.168.1.2:5000", PEER);
+    let mut packet = udp("192.168.1.2:5001", PEER);
+    let mut ip = ipv4::Packet::new_checked(&mut packet[..]).expect("IPv4");
+    ip.set_traffic_class(0xb8);
+    ip.fill_checksum();
+    let refused = world.send(Side::Inside, packet.clone());
+    let ip = ipv4::Packet::new_checked(refused.answer()).expect("IPv4");
+    assert_eq!(ip.traffic_class(), 0xb8, "REQ-10 d");
+    // REQ-10 f: a hundred in a tenth of a second.
+    let refuse = |world: &mut World| world.send(Side::Inside, packet.clone());
+    let answered = (0..500).filter(|_| matches!(refuse(&mut world), Outcome::Answered(_))).count();
+    assert_eq!(answered, 99);
+    world.wait(0.1);
+    assert!(matches!(refuse(&mut world), Outcome::Answered(_)));
+}
+
+#[test]
+fn no_error_is_sent_about_an_error_or_a_later_fragment() {
+    // REQ-10 e, RFC 1812 §4.3.2.7.
+    let mut world = World::of("rfc4787");
+    world.nat = world.nat.with_mtu(34);
+    let inbound = udp("198.51.100.1:3478", "192.168.1.2:5000");
+    let about = error(&inbound, Trouble::PortUnreachable, "192.168.1.2");
+    assert_eq!(world.send(Side::Inside, about), Outcome::Lost(Reason::TooBig));
+    let mut later = udp(HOST, PEER);
+    let mut ip = ipv4::Packet::new_checked(&mut later[..]).expect("IPv4");
+    ip.set_fragment(8, false);
+    ip.fill_checksum();
+    assert_eq!(world.send(Side::Inside, later), Outcome::Lost(Reason::TooBig));
+}
+
 #[test]
 fn a_query_session_lives_for_sixty_seconds() {
     let mut world = World::of("rfc4787");

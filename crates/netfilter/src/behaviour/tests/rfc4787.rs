@@ -74,6 +74,26 @@ fn every_direction_of_refreshing_can_be_had() {
 }
 
 #[test]
+fn every_timer_of_a_datagram_is_its_own() {
+    let text = "rfc4787 udp-timeout=20 udp-stream=50 icmp-timeout=80";
+    let echo = super::world::echo("192.168.1.2", "198.51.100.1", false, 7);
+    for (packet, answered, seconds) in
+        [(udp(HOST, PEER), false, 20.0), (udp(HOST, PEER), true, 50.0), (echo, false, 80.0)]
+    {
+        for (wait, lives) in [(seconds - 0.1, true), (seconds + 0.1, false)] {
+            let mut world = World::of(text);
+            let mapped = world.send(Side::Inside, packet.clone()).flow().src;
+            if answered {
+                assert!(world.comes_in(socket(PEER), mapped));
+                assert!(world.send(Side::Inside, packet.clone()).has_arrived());
+            }
+            world.wait(wait);
+            assert_eq!(world.nat.mappings() == 1, lives, "{seconds} s, answered: {answered}");
+        }
+    }
+}
+
+#[test]
 fn hosts_on_both_sides_may_have_the_same_address() {
     let mut world = World::of("rfc4787");
     let mapped = world.mapped(HOST, "192.168.1.3:80");

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::world::{World, socket, tcp};
+use super::world::{World, echo, socket, tcp};
 use crate::behaviour::{Behaviour, Dependence, Pairing, Side};
 
 /// A server with two addresses and two ports, as RFC 5780 §2 has it.
@@ -71,6 +71,37 @@ fn a_prober_finds_each_of_the_nine_types_with_every_allocation() {
                 };
                 assert_eq!(found, expected, "{probe:?} {alloc}");
             }
+        }
+    }
+}
+
+/// As [`mapping`] and [`filtering`] find them for ICMP queries, whose remote ends have no port: what depends on the port
+/// as well is not to be told from what depends on the address.
+fn of_icmp(world: &mut World) -> Pairing {
+    let [here, there] = ["198.51.100.1", "198.51.100.2"];
+    let mut mapped = |host, peer| world.send(Side::Inside, echo(host, peer, false, 777)).flow().src;
+    let mapping = match mapped("192.168.1.2", here) == mapped("192.168.1.2", there) {
+        true => Dependence::EndpointIndependent,
+        false => Dependence::AddressDependent,
+    };
+    let own = mapped("192.168.1.3", here).port();
+    let answer = echo(there, "203.0.113.1", true, own);
+    let filtering = match world.send(Side::Outside, answer).has_arrived() {
+        true => Dependence::EndpointIndependent,
+        false => Dependence::AddressDependent,
+    };
+    Pairing::new(mapping, filtering)
+}
+
+#[test]
+fn a_prober_finds_each_type_of_icmp_with_every_allocation() {
+    for alloc in ALLOCATIONS {
+        for expected in Dependence::ALL.iter().flat_map(|&m| Dependence::ALL.map(|f| Pairing::new(m, f))) {
+            let base: Behaviour = format!("rfc4787 alloc={alloc}").parse().expect("a behaviour");
+            let found = of_icmp(&mut World::new(Behaviour { icmp: expected, ..base }));
+            let seen = |dependence: Dependence| dependence.min(Dependence::AddressDependent);
+            let visible = Pairing::new(seen(expected.mapping), seen(expected.filtering));
+            assert_eq!(found, visible, "{expected:?} {alloc}");
         }
     }
 }

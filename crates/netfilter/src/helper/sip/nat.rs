@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use super::header::{self, Header, Uri, Uris};
+use super::header::{self, Brackets, Header, Uri, Uris};
 use crate::helper::{Call, Edit, TCP, Text};
 use crate::tuple::Address;
 
@@ -68,7 +68,7 @@ impl Paper {
             self.rewrite_parameters(call, text, via.range.end);
         }
         let mut contacts = Uris::new(text, Header::Contact);
-        while let Ok(Some(contact)) = contacts.next::<A>() {
+        while let Some(contact) = contacts.next::<A>() {
             self.map(call, &contact, listens_at);
         }
         for header in [Header::From, Header::To] {
@@ -81,14 +81,19 @@ impl Paper {
     /// Where to answer, and where the server says that a request came from: `maddr`, `received` and `rport` of Via.
     fn rewrite_parameters<A: Address>(&mut self, call: &Call<'_, A>, text: &[u8], from: usize) {
         let (own, other) = (call.own(), call.other());
-        let addresses: [(&[u8], A, A); 2] = [(b"maddr=", own.src, other.dst), (b"received=", own.dst, other.src)];
-        for (name, old, new) in addresses {
-            let found = header::parameter(text, from, name).and_then(|at| Some((at, header::address::<A>(text, at)?)));
+        let addresses: [(&[u8], Brackets, A, A); 2] =
+            [(b"maddr=", Brackets::Must, own.src, other.dst), (b"received=", Brackets::May, own.dst, other.src)];
+        for (name, brackets, old, new) in addresses {
+            let place = header::parameter(text, from, name);
+            let found = place.and_then(|at| Some((at, header::address::<A>(text, at, brackets)?)));
             if let Some((at, (address, end))) = found
                 && address == old
                 && old != new
             {
-                self.replace(at..end, Text::new(format_args!("{}", in_brackets(new))));
+                match brackets {
+                    Brackets::Must => self.replace(at..end, Text::new(format_args!("{}", in_brackets(new)))),
+                    Brackets::May => self.address(at..end, new),
+                }
             }
         }
         let rport = header::parameter(text, from, b"rport=").and_then(|at| header::number(text, at));

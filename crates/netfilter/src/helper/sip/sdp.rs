@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
-use super::header::{address, find, line_end, next_line, number};
+use super::header::{Brackets, address, any_next_line, number};
 use crate::expect::Class;
+use crate::helper::text::starts_with;
 use crate::tuple::Address;
 
 /// Streams that are looked at in one message; the kernel looks at as many as it knows kinds.
@@ -38,44 +39,56 @@ pub struct Description<A> {
     pub connection: Option<Place<A>>,
     /// The streams that are in use, in order.
     pub media: Vec<Media<A>>,
+    /// Whether the next stream has a port that none may have: not from 1024 to 65535.
+    pub ends_wrong: bool,
 }
 
-/// A stream with a port below 1024.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongPort;
-
 /// The description in a message, if there is one.
-pub fn parse<A: Address>(text: &[u8]) -> Result<Option<Description<A>>, WrongPort> {
-    let Some(start) = line(text, 0, b"v=", None) else { return Ok(None) };
+pub fn parse<A: Address>(text: &[u8]) -> Option<Description<A>> {
+    let start = line(text, 0, b"v=", None)?;
+    if !text.get(start + 2).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
     let mut description = Description {
         start,
         owner: place(text, start, b"o="),
         connection: place(text, start, b"c="),
         media: Vec::new(),
+        ends_wrong: false,
     };
     let mut at = start;
     while let Some(media) = line(text, at, b"m=", None).filter(|_| description.media.len() < MAX_MEDIA) {
-        at = media;
+        at = media + 2;
+        let letters = text[at..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        if text.get(at + letters) != Some(&b' ') {
+            break;
+        }
         let kinds: [(&[u8], Class); 3] =
             [(b"audio ", Class::AUDIO), (b"video ", Class::VIDEO), (b"image ", Class::IMAGE)];
-        let kind = kinds.into_iter().find(|(name, _)| find(&text[media + 2..line_end(text, media)], name) == Some(0));
-        let Some((name, class)) = kind else { continue };
-        let Some((port, range)) = number(text, media + 2 + name.len()) else { continue };
+        let Some((name, class)) = kinds.into_iter().find(|(name, _)| text[at..].starts_with(name)) else { continue };
+        at += name.len();
+        let (port, range) = number(text, at).unwrap_or((0, at..at));
         if port == 0 {
             continue;
         }
-        let port = u16::try_from(port).ok().filter(|port| *port >= 1_024).ok_or(WrongPort)?;
-        description.media.push(Media { class, port, range, connection: place(text, media, b"c=") });
+        let Some(port) = u16::try_from(port).ok().filter(|port| *port >= 1_024) else {
+            description.ends_wrong = true;
+            break;
+        };
+        description.media.push(Media { class, port, range, connection: place(text, at, b"c=") });
     }
-    Ok(Some(description))
+    Some(description)
 }
 
 /// The address on the first line of this kind behind `from` and before the next stream.
 fn place<A: Address>(text: &[u8], from: usize, kind: &[u8; 2]) -> Option<Place<A>> {
-    let at = line(text, from, kind, Some(b"m="))?;
+    let at = line(text, from, kind, Some(b"m="))? + kind.len();
     let family: &[u8] = if A::IS_V4 { b"IN IP4 " } else { b"IN IP6 " };
-    let start = at + find(&text[at..line_end(text, at)], family)? + family.len();
-    let (address, end) = address(text, start)?;
+    let length = text[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(text.len() - at);
+    // What stands before the address may not be the last of the text.
+    let limit = (at + length).min(text.len().saturating_sub(1));
+    let start = at + text.get(at..limit)?.windows(family.len()).position(|window| window == family)? + family.len();
+    let (address, end) = address(text, start, Brackets::May)?;
     Some(Place { address, range: start..end })
 }
 
@@ -83,12 +96,13 @@ fn place<A: Address>(text: &[u8], from: usize, kind: &[u8; 2]) -> Option<Place<A
 fn line(text: &[u8], from: usize, kind: &[u8; 2], until: Option<&[u8; 2]>) -> Option<usize> {
     let mut at = from;
     loop {
-        at = next_line(text, at)?;
-        if text[at..].starts_with(kind) {
-            return Some(at);
-        }
-        if until.is_some_and(|until| text[at..].starts_with(until)) {
+        at = any_next_line(text, at)?;
+        if until.is_some_and(|until| starts_with(&text[at..], until)) {
             return None;
         }
+        if starts_with(&text[at..], kind) {
+            return Some(at);
+        }
+        at += 1;
     }
 }

@@ -10,7 +10,7 @@ fn check<A: Family>(line: &str, target: [&str; 2], ids: [u16; 2], expected: &str
     let [src, dst] = target.map(|address| A::of(address.parse().expect("an address")).expect("of this family"));
     let target = Tuple { src, dst, src_id: ids[0], dst_id: ids[1], protocol: headers.protocol };
     for manip in [Manip::Source, Manip::Destination] {
-        rewrite(&mut packet, &mut headers, &target, manip).expect("a whole header");
+        rewrite(&mut packet, &mut headers, &target, manip, &Personality::V6_12).expect("a whole header");
     }
     assert_eq!(Line::of(&packet).expect("a packet still").to_string(), expected);
     assert_eq!(A::headers(&packet).expect("a right header checksum"), headers);
@@ -68,7 +68,7 @@ fn an_absent_udp_checksum_stays_absent() {
     let mut headers = Ipv4Addr::headers(&packet).expect("headers");
     let mut target = headers.tuple(&packet).expect("a tuple");
     target.src_id = 4;
-    rewrite(&mut packet, &mut headers, &target, Manip::Source).expect("a whole header");
+    rewrite(&mut packet, &mut headers, &target, Manip::Source, &Personality::V6_12).expect("a whole header");
     assert_eq!((packet[20..22].to_vec(), packet[26..28].to_vec()), (vec![0, 4], vec![0, 0]));
 }
 
@@ -82,9 +82,9 @@ fn a_packet_that_ends_anywhere_does_not_panic() {
                 let mut headers = Ipv4Addr::quoted_headers(&packet).expect("headers");
                 headers.protocol = protocol;
                 let target = Tuple { src: headers.dst, dst: headers.src, src_id: 1, dst_id: 2, protocol };
-                let rewritten = rewrite(&mut packet, &mut headers, &target, Manip::Source);
+                let rewritten = rewrite(&mut packet, &mut headers, &target, Manip::Source, &Personality::V6_12);
                 assert_eq!(rewritten.is_err(), len < 28, "protocol {protocol}, {len} bytes");
-                let _ = rewrite(&mut packet, &mut headers, &target, Manip::Destination);
+                let _ = rewrite(&mut packet, &mut headers, &target, Manip::Destination, &Personality::V6_12);
             }
         }
     }

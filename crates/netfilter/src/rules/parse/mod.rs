@@ -11,13 +11,13 @@ mod targets;
 mod values;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Problem, RulesError};
 use super::load::Place;
 use super::ruleset::{Chain, Counters, Policy, Ruleset, Table};
 use super::set::Sets;
-use super::{TableName, load};
+use super::{TableName, Target, load};
 use crate::tuple::Address;
 
 impl<A: Address> Ruleset<A> {
@@ -34,7 +34,18 @@ impl<A: Address> Ruleset<A> {
     /// # Errors
     /// [`RulesError`] with the line and what is wrong with it.
     pub fn parse_with(text: &str, sets: Sets<A>) -> Result<Self, RulesError> {
+        let (ruleset, left_out) = Self::parse_known(text, sets)?;
+        left_out.into_iter().next().map_or(Ok(ruleset), Err)
+    }
+
+    /// The same without the rules that hold a match, target or option which is not supported. Also returns why each of them
+    /// is left out, by line.
+    ///
+    /// # Errors
+    /// [`RulesError`] if something else is wrong: with a line that is no rule, or with a value.
+    pub fn parse_known(text: &str, sets: Sets<A>) -> Result<(Self, Vec<RulesError>), RulesError> {
         let mut ruleset = Self { sets, ..Self::new() };
+        let mut left_out = Vec::new();
         let mut open: Option<Draft<A>> = None;
         for (number, line) in text.lines().enumerate().map(|(number, line)| (number + 1, line.trim())) {
             let refuse = |problem| RulesError::at(number, problem);
@@ -48,22 +59,35 @@ impl<A: Address> Ruleset<A> {
                 }
                 let name = name.trim();
                 let name = TableName::named(name).ok_or_else(|| refuse(Problem::Table(name.to_owned())))?;
+                if ruleset.table(name).is_some() {
+                    return Err(refuse(Problem::Sense(format!(
+                        "table {name} begins a second time, and iptables-restore would keep this one only: put both in one \
+                         block, or delete one"
+                    ))));
+                }
                 open = Some(Draft::new(name, number));
             } else if line == "COMMIT" {
                 let draft =
                     open.take().ok_or_else(|| refuse(Problem::Line("COMMIT without a table before it".into())))?;
-                draft.commit(&mut ruleset)?;
+                draft.commit(&mut ruleset, &mut left_out)?;
             } else {
                 let outside =
                     || refuse(Problem::Line("this line stands in no table: '*filter' or another comes first".into()));
-                open.as_mut().ok_or_else(outside)?.line(number, line).map_err(refuse)?;
+                match open.as_mut().ok_or_else(outside)?.line(number, line) {
+                    Ok(()) => {}
+                    Err(problem) if problem.is_unsupported() => left_out.push(refuse(problem)),
+                    Err(problem) => return Err(refuse(problem)),
+                }
             }
         }
         match open {
             Some(Draft { table, begin, .. }) => {
                 Err(RulesError::at(begin, Problem::Line(format!("table {} has no COMMIT", table.name))))
             }
-            None => Ok(ruleset),
+            None => {
+                left_out.sort_by_key(|error| error.line);
+                Ok((ruleset, left_out))
+            }
         }
     }
 }
@@ -169,8 +193,29 @@ impl<A: Address> Draft<A> {
         Ok(())
     }
 
+    /// Takes out the rules that lead to no chain: what they name is a target that is not supported.
+    fn leave_out_unknown(&mut self, left_out: &mut Vec<RulesError>) {
+        let Self { table, chains, .. } = self;
+        let names: BTreeSet<String> = chains.keys().cloned().collect();
+        for lines in chains.values_mut() {
+            let rules = core::mem::take(&mut table.chains[lines.chain].rules);
+            for (rule, line) in rules.into_iter().zip(core::mem::take(&mut lines.rules)) {
+                match &rule.target {
+                    Some(Target::Jump(name) | Target::Goto(name)) if !names.contains(name) => {
+                        left_out.push(RulesError::at(line, Problem::Target(name.clone())));
+                    }
+                    Some(_) | None => {
+                        table.chains[lines.chain].rules.push(rule);
+                        lines.rules.push(line);
+                    }
+                }
+            }
+        }
+    }
+
     /// Loads the table.
-    fn commit(self, ruleset: &mut Ruleset<A>) -> Result<(), RulesError> {
+    fn commit(mut self, ruleset: &mut Ruleset<A>, left_out: &mut Vec<RulesError>) -> Result<(), RulesError> {
+        self.leave_out_unknown(left_out);
         let Self { table, begin, chains } = self;
         ruleset.add(table).map_err(|misfit| {
             let (Place { chain, .. }, problem) = *misfit;

@@ -1,4 +1,4 @@
-//! The text of `ipset save`, read.
+//! The text of `ipset save`, read: the sets as they are at that moment. Elements that have a timeout stay.
 
 use core::net::IpAddr;
 
@@ -67,7 +67,7 @@ impl<A: Address> Sets<A> {
                     Some(&"inet6") => is_v4 = false,
                     _ => return Err(Problem::Line("family takes inet or inet6".into())),
                 },
-                "hashsize" | "maxelem" | "bucketsize" | "initval" => {
+                "hashsize" | "maxelem" | "bucketsize" | "initval" | "timeout" => {
                     options.next().ok_or_else(|| Problem::Line(format!("{option} needs a number")))?;
                 }
                 "counters" | "comment" => {}
@@ -84,7 +84,7 @@ impl<A: Address> Sets<A> {
         while let Some(&option) = options.next() {
             match option {
                 "nomatch" => is_exception = true,
-                "packets" | "bytes" | "comment" => {
+                "packets" | "bytes" | "comment" | "timeout" => {
                     options.next().ok_or_else(|| Problem::Line(format!("{option} needs a value")))?;
                 }
                 other => return Err(unsupported(other)),
@@ -105,7 +105,7 @@ impl<A: Address> Sets<A> {
 
 fn unsupported(option: &str) -> Problem {
     Problem::Line(format!(
-        "'{option}' is not supported for sets; supported: family, hashsize, maxelem, bucketsize, initval, counters, comment, nomatch"
+        "'{option}' is not supported for sets; supported: family, hashsize, maxelem, bucketsize, initval, timeout, counters, comment, nomatch"
     ))
 }
 

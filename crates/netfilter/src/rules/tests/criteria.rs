@@ -227,8 +227,8 @@ fn a_limit_is_asked_only_if_what_stands_before_it_matches() {
 
 #[test]
 fn sets_of_addresses_networks_and_ports_are_looked_up() {
-    let text = "create hosts hash:ip family inet hashsize 1024 maxelem 65536 bucketsize 12 initval 0x1\n\
-                add hosts 10.0.0.5\n\
+    let text = "create hosts hash:ip family inet hashsize 1024 maxelem 65536 timeout 600 bucketsize 12 initval 0x1\n\
+                add hosts 10.0.0.5 timeout 321\n\
                 create nets hash:net family inet counters\n\
                 add nets 10.0.0.0/8 packets 1 bytes 2\n\
                 add nets 10.0.0.0/24 nomatch\n\

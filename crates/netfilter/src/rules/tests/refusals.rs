@@ -56,6 +56,25 @@ fn what_is_not_known_is_named() {
 }
 
 #[test]
+fn rules_that_are_not_known_can_be_left_out_and_each_is_named() {
+    let text = "*filter\n:own - [0:0]\n-A FORWARD -j own\n-A FORWARD -p tcp -j TCPMSS --clamp-mss-to-pmtu\n\
+                -A own -m recent --set -j DROP\n-A own -j CHECKSUM\n-A own -p tcp -j ACCEPT\nCOMMIT\n";
+    let (rules, left_out) = Ruleset::<Ipv4Addr>::parse_known(text, Sets::default()).expect("rules");
+    let own = rules.table(TableName::Filter).and_then(|table| table.chains.iter().find(|chain| chain.name == "own"));
+    assert_eq!(own.expect("the chain").rules.len(), 1);
+    let words: Vec<String> = left_out.iter().map(|error| error.to_string().chars().take(30).collect()).collect();
+    assert_eq!(
+        words,
+        ["line 4: 'TCPMSS' is no chain o", "line 5: the match 'recent' is ", "line 6: 'CHECKSUM' is no chain"]
+    );
+    assert_eq!(Ruleset::<Ipv4Addr>::parse(text), Err(left_out[0].clone()), "otherwise the first one is refused");
+    // What is not in doubt stays refused.
+    let wrong = text.replace("-p tcp -j ACCEPT", "-s nowhere -j ACCEPT");
+    let error = Ruleset::<Ipv4Addr>::parse_known(&wrong, Sets::default()).expect_err("a wrong value");
+    assert_eq!(error.line, Some(7));
+}
+
+#[test]
 fn what_an_option_does_not_take_is_named() {
     check_rule("filter", "INPUT", "-s localhost -j DROP", "-s does not take 'localhost': it wants an IPv4 address");
     check_rule("filter", "INPUT", "-s ::1 -j DROP", "-s does not take '::1': it wants an IPv4 address");
@@ -122,7 +141,10 @@ fn lines_must_make_a_table() {
     check("*filter\n-A INPUT -j DROP\n", "line 1: table filter has no COMMIT");
     check("*filter\n*nat\n", "line 2: table filter has no COMMIT before this line");
     check("COMMIT\n", "line 1: COMMIT without a table");
-    check("*filter\nCOMMIT\n*filter\nCOMMIT\n", "line 3: the table is there twice");
+    check(
+        "*filter\nCOMMIT\n*filter\nCOMMIT\n",
+        "line 3: table filter begins a second time, and iptables-restore would keep this one only",
+    );
     check("*filter\n:INPUT QUEUE [0:0]\nCOMMIT\n", "line 2: 'QUEUE' is no policy");
     check("*filter\n:mine DROP [0:0]\nCOMMIT\n", "line 2: only the built-in chains have a policy");
     check("*filter\n:a - [0:0]\n:a - [0:0]\nCOMMIT\n", "line 3: chain 'a' is declared in line 2 already");
@@ -163,7 +185,8 @@ fn sets_that_are_not_supported_are_refused() {
         assert!(error.starts_with(begins), "{error}");
     };
     check("create a bitmap:port range 0-9\n", "line 1: sets of type 'bitmap:port' are not supported");
-    check("create a hash:ip timeout 60\n", "line 1: 'timeout' is not supported for sets");
+    check("create a hash:ip skbinfo\n", "line 1: 'skbinfo' is not supported for sets");
+    check("create a hash:ip timeout\n", "line 1: timeout needs a number");
     check("create a hash:ip\ncreate a hash:ip\n", "line 2: set 'a' is there already");
     check("add a 10.0.0.1\n", "line 1: no 'create a' before this line");
     check("create a hash:ip\nadd a 10.0.0.0/8\n", "line 2: '10.0.0.0/8' is no element of set 'a'");

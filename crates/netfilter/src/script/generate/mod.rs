@@ -9,9 +9,11 @@ mod datagram;
 mod flow;
 mod rules;
 mod shrink;
+mod talk;
 mod tcp;
 
 pub use shrink::shrink;
+pub use talk::{Hosts, Talk};
 
 use core::time::Duration;
 

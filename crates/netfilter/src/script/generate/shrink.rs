@@ -5,14 +5,20 @@ use super::Case;
 /// The shortest case that can be had by dropping packets of `case` while `differs` stays true of it. It is asked of at most
 /// as many cases as the square of the number of packets.
 pub fn shrink(case: &Case, mut differs: impl FnMut(&Case) -> bool) -> Case {
-    let mut best = case.clone();
-    let mut len = best.packets.len().div_ceil(2);
+    let with = |packets: &[_]| Case { packets: packets.to_vec(), ..case.clone() };
+    with(&shorten(&case.packets, |packets| differs(&with(packets))))
+}
+
+/// The shortest list that can be had by dropping some of `all` while `differs` stays true of it.
+pub(super) fn shorten<T: Clone>(all: &[T], mut differs: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut best = all.to_vec();
+    let mut len = best.len().div_ceil(2);
     while len > 0 {
         let mut from = 0;
         let mut has_shrunk = false;
-        while from < best.packets.len() {
+        while from < best.len() {
             let mut shorter = best.clone();
-            shorter.packets.drain(from..(from + len).min(best.packets.len()));
+            shorter.drain(from..(from + len).min(best.len()));
             if differs(&shorter) {
                 best = shorter;
                 has_shrunk = true;

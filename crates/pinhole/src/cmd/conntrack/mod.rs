@@ -5,12 +5,15 @@
 //! | [`filter`] | which entries are wanted, with the letters and names of conntrack(8) |
 //! | [`list`], [`watch`], [`top`] | the commands |
 //! | [`trace`] | what would happen to a packet, and why: by the engine, not by the kernel |
+//! | [`diff`] | the same packets through the engine and through the kernel: the first that they take differently |
+//! | [`router`], [`progress`] | what these two have in common: a router by arguments; how far a capture is |
 //! | [`classic`], [`json`], [`people`] | an entry as conntrack(8) prints it, for machines, for people |
 //! | [`output`] | how flows are printed, and how printing ends |
 //! | [`names`], [`human`], [`paint`] | protocols, services and labels; amounts and times; colours |
 //! | [`trouble`] | what to do when the kernel refuses |
 
 mod classic;
+mod diff;
 mod filter;
 mod human;
 mod json;
@@ -19,6 +22,8 @@ mod names;
 mod output;
 mod paint;
 mod people;
+mod progress;
+mod router;
 mod top;
 mod trace;
 mod trouble;
@@ -38,6 +43,7 @@ use clap::{Args as ClapArgs, Subcommand};
   pinhole conntrack watch -p udp                    flows as they begin, change and end
   pinhole conntrack top --by destination            who is called most, and how full the table is
   pinhole conntrack trace '192.168.1.2:40000 > 192.0.2.1:53 udp 8'    what a packet meets at every hook, and why
+  pinhole conntrack diff --rules rules.v4 --pcap lan.pcap             does this machine's kernel do the same?
   ip netns exec home pinhole conntrack list         the table of another network namespace")]
 pub struct Args {
     #[command(subcommand)]
@@ -50,6 +56,7 @@ enum What {
     Watch(watch::Args),
     Top(top::Args),
     Trace(trace::Args),
+    Diff(diff::Args),
 }
 
 /// Runs it.
@@ -59,5 +66,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         What::Watch(args) => watch::run(&args),
         What::Top(args) => top::run(&args),
         What::Trace(args) => trace::run(&args),
+        What::Diff(args) => diff::run(&args),
     }
 }

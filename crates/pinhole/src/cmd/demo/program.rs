@@ -7,7 +7,6 @@ use std::sync::mpsc::{Sender, channel};
 
 use anyhow::{Context, Result};
 use pinhole_netns::Program;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::stage::Happening;
 
@@ -38,25 +37,7 @@ pub(super) fn start(command: &mut Command, name: &'static str, sender: Sender<Ha
 
 /// Sends [`Happening::Stop`] on Ctrl-C, SIGTERM and SIGHUP.
 pub(super) fn watch_signals(sender: Sender<Happening>) -> Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().context("cannot wait for signals")?;
-    // Registered here, so that none is missed once this returns.
-    let _inside = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    drop(_inside);
-    spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-        });
-        let _ = sender.send(Happening::Stop);
-    })?;
-    Ok(())
+    crate::cmd::stop::on_signal(move || drop(sender.send(Happening::Stop))).context("cannot wait for signals")
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! `pinhole conntrack` against the running kernel and against conntrack(8), in namespaces.
 
+mod diff;
 mod list;
 mod top;
 mod trace;

@@ -42,8 +42,10 @@ fn a_window_of_zero_caps_the_timeout() {
 }
 
 #[test]
-fn an_inexact_reset_counts_as_a_close_up_to_6_18_and_only_caps_from_7_3_on() {
-    for (personality, timeout) in [(Personality::V6_12, 10), (Personality::V6_18, 10), (Personality::V7_3, 300)] {
+fn an_inexact_reset_counts_as_a_close_or_only_caps_the_timeout_from_7_3_and_late_6_12_on() {
+    for (personality, timeout) in
+        [(Personality::V6_1, 10), (Personality::V6_12, 300), (Personality::V6_18, 10), (Personality::V7_3, 300)]
+    {
         let mut flow = Flow::established();
         flow.settings.personality = personality;
         flow.accepts(&["> R 1002 0"]);

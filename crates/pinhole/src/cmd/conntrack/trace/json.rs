@@ -91,7 +91,7 @@ impl<'a> Packet<'a> {
             after: account.after.as_deref(),
             state: account.info.map(|info| info.to_string()),
             flow: account.flow.as_ref().map(Flow::new),
-            sent: account.sent.iter().map(|Sent { interface, line }| Answer { interface, packet: line }).collect(),
+            sent: account.sent.iter().map(|Sent { interface, line, .. }| Answer { interface, packet: line }).collect(),
             logs: &account.logs,
         }
     }

@@ -7,33 +7,30 @@
 //! | [`source`] | where packets come from: lines, scripts, captures |
 //! | [`text`], [`json`], [`html`] | an account for people, for machines, as a page |
 //! | [`summary`] | counts by verdict and reason |
-//! | [`progress`] | how far a large capture is |
 
 mod html;
 mod json;
-mod progress;
-mod source;
+pub(super) mod source;
 mod summary;
 mod text;
 mod world;
 
-use std::fmt::Display;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args as ClapArgs;
-use clap::error::ErrorKind;
 use pinhole_netfilter::explain::{self, Account};
 use pinhole_netfilter::settings::Personality;
 use pinhole_sansio::Instant;
 
 use super::output;
 use super::paint::Paint;
+use super::progress::Progress;
+use super::router::{RouterArgs, parse_kernel};
 use html::Page;
-use progress::Progress;
 use source::{Event, Source};
 use summary::Summary;
 use world::World;
@@ -63,30 +60,20 @@ pub(super) struct Args {
     /// A packet script: its router, and its packets if no others are given
     #[arg(long, value_name = "FILE", conflicts_with_all = ["interface", "rules", "rules6"])]
     script: Option<PathBuf>,
-    /// Rules for IPv4, as iptables-save writes them
-    #[arg(long, value_name = "FILE")]
-    rules: Option<PathBuf>,
-    /// Rules for IPv6, as ip6tables-save writes them
-    #[arg(long, value_name = "FILE")]
-    rules6: Option<PathBuf>,
+    #[command(flatten)]
+    router: RouterArgs,
+    /// Leave out rules with a match or target that is not known here, and say which
+    #[arg(long)]
+    leave_out: bool,
     /// The sets that rules name, as `ipset save` writes them
     #[arg(long, value_name = "FILE")]
     sets: Option<PathBuf>,
-    /// An interface and its addresses: lan=10.0.0.1/24,fd00::1/64; may be repeated
-    #[arg(long, value_name = "NAME=ADDRESS/LENGTH,…", value_parser = world::parse_interface)]
-    interface: Vec<world::Port>,
-    /// A route: 10.9.0.0/16=lan; may be repeated. Without any, all else is reached by the last interface
-    #[arg(long, value_name = "PREFIX=IFACE", value_parser = world::parse_route)]
-    route: Vec<world::Route>,
     /// All packets come in here; without it each where a route leads back to its source
     #[arg(long = "in", value_name = "IFACE")]
     input: Option<String>,
     /// The kernel whose ways differ: 2.6, 6.1, 6.12, 6.18 or 7.3
     #[arg(long, value_name = "VERSION", default_value = "6.18", value_parser = parse_kernel)]
     kernel: Personality,
-    /// A setting by sysctl's name: nf_conntrack_udp_timeout=60; may be repeated
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
-    settings: Vec<(String, String)>,
     /// What is drawn at random is drawn from this: the same seed, the same ports
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -158,7 +145,7 @@ fn trace(
     out: &mut impl Write,
 ) -> Result<(), Ended> {
     let (mut number, mut now) = (0, START);
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(!io::stdout().is_terminal());
     shown.begin(out)?;
     while let Some(event) = source.next(world).map_err(Ended::Read)? {
         let (at, side, packet) = match event {
@@ -264,27 +251,4 @@ impl Shown {
         }
         Ok(())
     }
-}
-
-fn parse_kernel(text: &str) -> Result<Personality, String> {
-    Personality::named(text).ok_or_else(|| {
-        let names = Personality::ALL.map(|personality| personality.name).join(", ");
-        format!("expected one of {names}")
-    })
-}
-
-fn parse_setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        _ => Err("expected a name and a value: nf_conntrack_udp_timeout=60".to_owned()),
-    }
-}
-
-/// Ends with a line and exit code 2: the command line is wrong.
-fn wrong_usage(what: impl Display) -> ! {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{what}\n")).exit()
-}
-
-fn read(path: &std::path::Path, what: &str) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read the {what} {}", path.display()))
 }

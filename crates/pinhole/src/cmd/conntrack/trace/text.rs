@@ -39,7 +39,8 @@ impl Text {
         }
         self.verdict(account, out)?;
         for sent in &account.sent {
-            writeln!(out, "     answered by {}  {}", sent.interface, printable(&sent.line))?;
+            let how = if sent.is_piece { "and by" } else { "answered by" };
+            writeln!(out, "     {how} {}  {}", sent.interface, printable(&sent.line))?;
         }
         for prefix in &account.logs {
             writeln!(out, "     logged {:?}", prefix)?;

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
-use pinhole_netfilter::rules::{Not, Ruleset, Sets};
+use pinhole_netfilter::rules::Ruleset;
 use pinhole_netfilter::script::{Family, Script};
 use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::tuple::Address;
@@ -14,21 +14,10 @@ use pinhole_netfilter::{Interface, InterfaceId, Router};
 use pinhole_sansio::Instant;
 use pinhole_wire::ip;
 
-use super::{Args, read, wrong_usage};
-
-/// An interface of the command line.
-#[derive(Clone, Debug)]
-pub(super) struct Port {
-    name: String,
-    addresses: Vec<IpNet>,
-}
-
-/// A route of the command line.
-#[derive(Clone, Debug)]
-pub(super) struct Route {
-    to: IpNet,
-    by: String,
-}
+use super::Args;
+use crate::cmd::conntrack::router::{
+    HOME_RULES, Port, Route, everything, note_of_unknown, read, read_rules, read_script, wrong_usage,
+};
 
 /// The router and what is to be known of it.
 pub(super) struct World {
@@ -45,8 +34,6 @@ pub(super) struct World {
     notes: Vec<String>,
 }
 
-/// What a home router masquerades.
-const HOME_RULES: &str = "*nat\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n";
 /// The MTU of interfaces when a capture is traced: it may hold what a network card put together or has yet to cut.
 const LONG: u16 = u16::MAX;
 
@@ -56,15 +43,15 @@ impl World {
         let script = args.script.as_deref().map(read_script).transpose()?;
         let settings = Settings::of(args.kernel);
         let mut notes = Vec::new();
-        let is_home = args.interface.is_empty() && script.is_none();
+        let is_home = args.router.interface.is_empty() && script.is_none();
         let (ports, mut routes) = match &script {
             Some(script) => of_script(script),
             None if is_home => home(),
-            None => (args.interface.clone(), args.route.clone()),
+            None => (args.router.interface.clone(), args.router.route.clone()),
         };
         if is_home || script.is_some() {
-            routes.splice(0..0, args.route.iter().cloned());
-        } else if args.route.is_empty()
+            routes.splice(0..0, args.router.route.iter().cloned());
+        } else if args.router.route.is_empty()
             && let Some(last) = ports.last()
         {
             let by = || last.name.clone();
@@ -121,27 +108,27 @@ impl World {
     fn load_rules(&mut self, args: &Args, is_home: bool) -> Result<()> {
         let sets = args.sets.as_deref().map(|path| read(path, "sets")).transpose()?;
         let sets = sets.as_deref().zip(args.sets.as_deref());
-        if let Some(path) = &args.rules {
-            let rules = parse_rules::<Ipv4Addr>(path, sets)?;
+        if let Some(path) = &args.router.rules {
+            let rules = self.read_rules::<Ipv4Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v4(rules);
-        } else if is_home && args.rules6.is_none() {
+        } else if is_home && args.router.rules6.is_none() {
             self.router.set_rules_v4(Ruleset::parse(HOME_RULES)?);
             self.notes.push(
                 "no rules and no interfaces given: this is a home router, lan 192.168.1.1/24 and fd00::1/64, wan \
                  203.0.113.1/24 and 2001:db8::1/64; what leaves by wan over IPv4 is masqueraded"
                     .into(),
             );
-        } else if self.script.is_none() && args.rules6.is_none() {
+        } else if self.script.is_none() && args.router.rules6.is_none() {
             self.notes.push("no --rules: packets are tracked, nothing is filtered or translated".into());
         }
-        if is_home && (args.rules.is_some() || args.rules6.is_some()) {
+        if is_home && (args.router.rules.is_some() || args.router.rules6.is_some()) {
             self.notes.push(
                 "no --interface: lan is 192.168.1.1/24 and fd00::1/64, wan 203.0.113.1/24 and 2001:db8::1/64".into(),
             );
         }
-        if let Some(path) = &args.rules6 {
-            let rules = parse_rules::<Ipv6Addr>(path, sets)?;
+        if let Some(path) = &args.router.rules6 {
+            let rules = self.read_rules::<Ipv6Addr>(args, path, sets)?;
             self.warn_of_unknown(&rules, path);
             self.router.set_rules_v6(rules);
         }
@@ -155,29 +142,25 @@ impl World {
         Ok(())
     }
 
-    /// Rules that name interfaces which are not there match nothing: that is seldom meant.
-    fn warn_of_unknown<A: Address>(&mut self, rules: &Ruleset<A>, path: &Path) {
-        let headers = rules.tables().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
-        let mut unknown: Vec<String> = headers
-            .flat_map(|rule| [rule.header.input, rule.header.output])
-            .flatten()
-            .map(|Not { is, .. }| is.to_string())
-            .filter(|name| name != "lo" && !self.ports.iter().any(|port| means(name, &port.name)))
-            .collect();
-        unknown.sort();
-        unknown.dedup();
-        if !unknown.is_empty() {
-            let names = unknown.join(", ");
-            self.notes.push(format!(
-                "{} names interfaces that are not here: {names}; give them with --interface",
-                path.display()
-            ));
+    /// Reads rules. Those that are not known are left out and named, where that is wanted; otherwise they end it.
+    fn read_rules<A: Address>(&mut self, args: &Args, path: &Path, sets: Option<(&str, &Path)>) -> Result<Ruleset<A>> {
+        let read = read_rules::<A>(path, sets)?;
+        if !args.leave_out {
+            let all = read.all(path).map_err(|error| anyhow!("{error}; --leave-out goes on without such rules"))?;
+            return Ok(all.1);
         }
+        self.notes.extend(read.left_out.iter().map(|error| format!("{}: left out {error}", path.display())));
+        Ok(read.rules)
+    }
+
+    fn warn_of_unknown<A: Address>(&mut self, rules: &Ruleset<A>, path: &Path) {
+        let known: Vec<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
+        self.notes.extend(note_of_unknown(rules, path, &known));
     }
 
     fn set(&mut self, args: &Args) {
         let of_script = self.script.as_ref().map(|script| script.setup().settings).unwrap_or_default();
-        for (name, value) in of_script.iter().chain(&args.settings) {
+        for (name, value) in of_script.iter().chain(&args.router.settings) {
             if let Err(error) = self.router.set(name, value) {
                 wrong_usage(format!("{error}"));
             }
@@ -250,25 +233,6 @@ impl World {
     }
 }
 
-/// `NAME=ADDRESS/LENGTH,…`.
-pub(super) fn parse_interface(text: &str) -> Result<Port, String> {
-    let example = "lan=192.168.1.1/24,fd00::1/64";
-    let (name, nets) = text.split_once('=').ok_or_else(|| format!("expected a name and addresses: {example}"))?;
-    if name.is_empty() || name.len() > 15 || name.contains(char::is_whitespace) {
-        return Err(format!("{name:?} is no interface's name, which has 1 to 15 characters"));
-    }
-    let net = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address with its length: {example}"));
-    Ok(Port { name: name.to_owned(), addresses: nets.split(',').map(net).collect::<Result<_, _>>()? })
-}
-
-/// `PREFIX=IFACE`.
-pub(super) fn parse_route(text: &str) -> Result<Route, String> {
-    let example = "10.9.0.0/16=lan";
-    let (to, by) = text.split_once('=').ok_or_else(|| format!("expected a network and an interface: {example}"))?;
-    let to = to.parse().map_err(|_| format!("{to:?} is no network: {example}"))?;
-    Ok(Route { to, by: by.to_owned() })
-}
-
 fn home() -> (Vec<Port>, Vec<Route>) {
     let port = |name: &str, v4: [u8; 4], v6: [u16; 8]| Port {
         name: name.to_owned(),
@@ -293,37 +257,6 @@ fn of_script(script: &Script) -> (Vec<Port>, Vec<Route>) {
         setup.routes.iter().map(|(side, to)| Route { to: *to, by: side.name().to_owned() }).collect();
     routes.extend(everything().map(|to| Route { to, by: Side::Out.name().to_owned() }));
     (Side::ALL.map(port).to_vec(), routes)
-}
-
-fn read_script(path: &Path) -> Result<Script> {
-    match read(path, "script")?.parse() {
-        Ok(script) => Ok(script),
-        Err(error) => bail!("{}: {error}", path.display()),
-    }
-}
-
-fn parse_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -> Result<Ruleset<A>> {
-    let sets = match sets {
-        Some((text, path)) => match Sets::parse(text) {
-            Ok(sets) => sets,
-            Err(error) => bail!("{}: {error}", path.display()),
-        },
-        None => Sets::default(),
-    };
-    let text = read(path, "rules")?;
-    if text.lines().any(|line| line.trim_start().starts_with("table ") && line.trim_end().ends_with('{')) {
-        bail!("{} are rules of nft: give what iptables-save (or iptables-nft-save) writes", path.display());
-    }
-    Ruleset::parse_with(&text, sets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
-}
-
-/// Whether a rule's name of an interface means this one.
-fn means(rule: &str, name: &str) -> bool {
-    rule.strip_suffix('+').map_or(rule == name, |begin| name.starts_with(begin))
-}
-
-fn everything() -> [IpNet; 2] {
-    [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(|any| IpNet::new_assert(any, 0))
 }
 
 fn default(like: IpAddr) -> IpNet {

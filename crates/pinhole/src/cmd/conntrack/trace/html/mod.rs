@@ -187,7 +187,8 @@ fn outcome(html: &mut String, account: &Account) {
     for sent in &account.sent {
         let _ = write!(
             html,
-            "<tr><th>answer, {}</th><td><code>{}</code></td></tr>",
+            "<tr><th>{} {}</th><td><code>{}</code></td></tr>",
+            if sent.is_piece { "and by" } else { "answer," },
             Escaped(&sent.interface),
             Escaped(&sent.line)
         );

@@ -1,5 +1,6 @@
 //! Packets as lines: `PACKET`, `IFACE > PACKET`, `+SECONDS`, `flush`, and nothing or a comment behind `#`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use pinhole_wire::text;
@@ -44,14 +45,47 @@ impl Lines {
             Some((name, rest)) => (Some(name.trim().to_owned()), rest),
             None => (None, line),
         };
+        if let Some((word, _)) = line.split_once(" > ").filter(|_| side.is_none())
+            && is_name(word)
+        {
+            return Err(format!("there is no interface {word}: there are {}", self.interfaces.join(", ")));
+        }
+        if let Some(end) = without_port(packet) {
+            return Err(format!("{end} has no port: write it as 192.0.2.1:53 or [2001:db8::1]:53"));
+        }
         let packet = text::read(packet.trim()).map_err(|error| {
             let error = error.to_string().replace(char::is_control, "\u{fffd}");
-            format!(
-                "{error}; a packet reads `192.168.1.2:40000 > 192.0.2.1:53 udp 8`, an interface may stand before it"
-            )
+            format!("{error}; {}", hint(line))
         })?;
         Ok(Some(Event::Packet { at: self.now, side, packet }))
     }
+}
+
+/// How a packet is written, for someone who wrote this.
+fn hint(line: &str) -> String {
+    let has = |word: &str| line.split_whitespace().any(|found| found == word);
+    let packet = match () {
+        () if has("tcp") => "192.168.1.2:40000 > 192.0.2.1:80 tcp S",
+        () if has("icmp") || has("ping") => "192.168.1.2 > 192.0.2.1 icmp echo-request id 1 seq 1 56",
+        () if has("icmp6") => "fd00::2 > 2001:db8::9 icmp6 echo-request id 1 seq 1 56",
+        () => "192.168.1.2:40000 > 192.0.2.1:53 udp 8",
+    };
+    let quotes =
+        if has(">") { "an interface may stand before it" } else { "in quotes, or the shell takes > for a file" };
+    format!("a packet reads `{packet}`, {quotes}")
+}
+
+/// The end of a UDP or TCP packet that is a bare address. An IPv6 one may only look so, without brackets.
+fn without_port(packet: &str) -> Option<&str> {
+    let mut words = packet.split_whitespace();
+    let (src, _, dst, protocol) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let is_bare = |end: &&str| matches!(protocol, "udp" | "tcp" | "sctp") && end.parse::<IpAddr>().is_ok();
+    [src, dst].into_iter().find(is_bare)
+}
+
+/// Whether this can only be meant for an interface: addresses have a point or a colon.
+fn is_name(word: &str) -> bool {
+    word.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'))
 }
 
 #[cfg(test)]
@@ -93,9 +127,14 @@ mod tests {
             ("+x", "a number of seconds"),
             ("+-1", "a number of seconds"),
             ("+1e300", "a number of seconds"),
-            ("eth7 > 10.0.0.1:1 > 10.0.0.2:2 udp 3", "expected"),
+            ("eth7 > 10.0.0.1:1 > 10.0.0.2:2 udp 3", "there is no interface eth7: there are lan, wan"),
             ("10.0.0.1:1 > 10.0.0.2:2 udb 3", "found udb"),
             ("raw 4", "hexadecimal"),
+            ("10.0.0.1:1", "in quotes, or the shell takes > for a file"),
+            ("10.0.0.1:1 > 10.0.0.2:2 tcp SYN", "192.0.2.1:80 tcp S`"),
+            ("10.0.0.1 > 10.0.0.2 ping", "icmp echo-request"),
+            ("10.0.0.1 > 10.0.0.2:2 udp 3", "10.0.0.1 has no port"),
+            ("[fd00::1]:1 > fd00::2:80 tcp S", "fd00::2:80 has no port: write it as 192.0.2.1:53 or [2001:db8::1]:53"),
             ("\u{1b}[31m", "expected"),
         ] {
             let [Err(error)] = &read(&[line])[..] else { panic!("{line} is taken") };

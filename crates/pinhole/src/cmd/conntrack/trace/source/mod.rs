@@ -1,9 +1,7 @@
 //! Where packets come from: lines of the command line or standard input, a script, or a capture. One at a time, so that a
 //! capture may be longer than memory.
 
-mod capture;
 mod lines;
-mod link;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pinhole_netfilter::script::{self, Script};
+use pinhole_wire::pcap::Capture;
 
+use super::Args;
 use super::world::World;
-use super::{Args, wrong_usage};
-use capture::Capture;
+use crate::cmd::conntrack::router::wrong_usage;
 use lines::Lines;
 
 /// What happens to the router.
@@ -100,7 +99,7 @@ impl Source {
             },
             From::Capture(capture) => {
                 let was_whole = !capture.is_cut();
-                let next = capture.next()?;
+                let next = capture.next_packet()?;
                 if was_whole && capture.is_cut() {
                     world.trust_checksums();
                     self.notes.push(
@@ -138,6 +137,43 @@ impl Source {
     /// What the user should know, once.
     pub(super) fn take_notes(&mut self) -> Vec<String> {
         core::mem::take(&mut self.notes)
+    }
+}
+
+/// The IP packets of a capture, for those who want nothing else.
+pub(in crate::cmd::conntrack) struct Packets(Capture<Box<dyn Read>>);
+
+impl Packets {
+    /// Opens a capture.
+    ///
+    /// # Errors
+    /// If it cannot be read, is none, or is of a link that is not known.
+    pub(in crate::cmd::conntrack) fn open(path: &Path) -> Result<Self> {
+        let (reader, length) = open(path)?;
+        Capture::new(reader, length).map(Self).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The next packet, and when it was seen since the first one.
+    ///
+    /// # Errors
+    /// If the capture is damaged or ends in the middle of a packet.
+    pub(in crate::cmd::conntrack) fn next(&mut self) -> Result<Option<(Duration, Vec<u8>)>> {
+        self.0.next_packet().map_err(Into::into)
+    }
+
+    /// How many frames had no IP packet in them.
+    pub(in crate::cmd::conntrack) const fn skipped(&self) -> u64 {
+        self.0.skipped()
+    }
+
+    /// Whether some packet is not there as a whole.
+    pub(in crate::cmd::conntrack) const fn is_cut(&self) -> bool {
+        self.0.is_cut()
+    }
+
+    /// How much is read, in parts of one.
+    pub(in crate::cmd::conntrack) fn progress(&self) -> Option<f64> {
+        self.0.progress()
     }
 }
 
