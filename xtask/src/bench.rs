@@ -7,6 +7,7 @@ mod direct;
 mod dns;
 mod gateway;
 mod process;
+mod stun;
 mod timewait;
 mod tunnel;
 
@@ -41,6 +42,11 @@ const BENCHES: &[Bench] = &[
         name: "timewait",
         about: "simulated lifetimes, `timewait show` beside ss, CPU of `watch`, as root: --sockets 20000,200000 --rounds 5",
         run: timewait::run,
+    },
+    Bench {
+        name: "stun",
+        about: "Binding requests per second against coturn, stund and a bare echo: --rounds 5 --seconds 2",
+        run: stun::run,
     },
     Bench {
         name: "tunnel",

@@ -8,7 +8,6 @@
 //!
 //! It serves what it is given: it knows no zones, refreshes nothing and forwards nothing.
 
-mod batch;
 mod counters;
 mod exchange;
 mod published;

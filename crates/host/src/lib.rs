@@ -1,5 +1,7 @@
 //! Sockets, TUN, netlink and namespaces: every system call pinhole makes.
 
+mod batch;
+mod bound;
 pub mod clock;
 pub mod dns;
 pub mod embedded;
@@ -9,6 +11,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod raw;
+pub mod stun;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;

@@ -3,6 +3,8 @@
 //! Every key has a default that is safe, an unknown key is an error that names its line, and the commented sample in the
 //! repository's root is parsed by a test.
 
+pub mod stun;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ pub struct Config {
     pub wireguard: Vec<WireGuard>,
     /// The DNS-SD registry.
     pub registry: Option<Registry>,
+    /// The STUN server.
+    pub stun: Option<stun::Stun>,
     /// Endpoint agents, one per device.
     #[serde(default)]
     pub agent: Vec<Agent>,
@@ -335,14 +339,20 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        if self.wireguard.is_empty() && self.registry.is_none() && self.agent.is_empty() && self.gateway.is_none() {
-            bail!("it names no role: add [[wireguard]], [registry], [[agent]] or [gateway] (see pinhole.sample.toml)");
+        let is_empty = self.registry.is_none() && self.stun.is_none() && self.gateway.is_none();
+        if is_empty && self.wireguard.is_empty() && self.agent.is_empty() {
+            bail!(
+                "it names no role: add [[wireguard]], [registry], [stun], [[agent]] or [gateway] (see pinhole.sample.toml)"
+            );
         }
         if let Some(gateway) = &self.gateway {
             gateway.check()?;
         }
         if let Some(registry) = &self.registry {
             registry.check()?;
+        }
+        if let Some(stun) = &self.stun {
+            stun.sites().context("[stun]")?;
         }
         if let Some(twice) = twice(self.agent.iter().map(|agent| &agent.device)) {
             bail!("two [[agent]] entries name the device {twice}: one agent minds one device");

@@ -31,6 +31,7 @@ enum Command {
     Gateway(cmd::gateway::Args),
     Conntrack(Box<cmd::conntrack::Args>),
     Timewait(Box<cmd::timewait::Args>),
+    Stun(cmd::stun::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Gateway(args) => cmd::gateway::run(args),
         Command::Conntrack(args) => cmd::conntrack::run(*args),
         Command::Timewait(args) => cmd::timewait::run(*args),
+        Command::Stun(args) => cmd::stun::run(args),
         Command::Completions(args) => cmd::completions::run(args, Cli::command()),
         Command::Man(args) => cmd::man::run(args, Cli::command()),
     };

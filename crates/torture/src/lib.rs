@@ -16,6 +16,7 @@ pub mod nat;
 mod packets;
 pub mod replay;
 pub mod router;
+mod stun;
 mod texts;
 
 pub use choices::Choices;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All of them but netlink's attributes, which are with the system calls.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "packet_views", run: packets::views },
     Target { name: "packet_lines", run: packets::lines },
     Target { name: "captures", run: packets::captures },
@@ -44,6 +45,8 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "dns_messages", run: messages::dns },
     Target { name: "uapi", run: messages::uapi },
     Target { name: "wg_quick", run: messages::quick },
+    Target { name: "stun_messages", run: stun::messages },
+    Target { name: "stun_client", run: stun::client },
 ];
 
 /// The target of a name.

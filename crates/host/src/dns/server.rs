@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use pinhole_dns::answers::Answers;
 use pinhole_dns::edns::cookie::Cookies;
 use pinhole_dns::policy::{AccessList, RateLimit, RateLimiter};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -20,13 +20,8 @@ use super::published::Published;
 use super::shard::{Shard, Shared};
 use super::slow::SlowQuery;
 use super::tcp::Acceptor;
+use crate::bound::{Place, more_shards, open};
 
-/// Bytes of a UDP socket's receive buffer: some 2,000 queries, a scheduling delay's worth. The kernel may grant less.
-const RECEIVE_BUFFER: usize = 2 << 20;
-/// Bytes of its send buffer: a batch of full answers and to spare.
-const SEND_BUFFER: usize = 1 << 20;
-/// Connections waiting to be accepted.
-const BACKLOG: i32 = 128;
 /// How often a free port is looked for that is free by UDP and TCP.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -270,9 +265,9 @@ impl Drop for Server {
 fn bind_both(listen: &Listen, shards: usize) -> Result<(SocketAddr, Vec<Socket>, Socket), BindError> {
     let failed = |protocol| move |source| BindError { listen: listen.clone(), protocol, source };
     for attempt in 1.. {
-        let first = open(listen, listen.address, Type::DGRAM).map_err(failed("UDP"))?;
+        let first = open(place(listen, listen.address), Type::DGRAM).map_err(failed("UDP"))?;
         let address = first.local_addr().map_err(failed("UDP"))?.as_socket().unwrap_or(listen.address);
-        let tcp = match open(listen, address, Type::STREAM) {
+        let tcp = match open(place(listen, address), Type::STREAM) {
             Ok(tcp) => tcp,
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse
@@ -283,7 +278,7 @@ fn bind_both(listen: &Listen, shards: usize) -> Result<(SocketAddr, Vec<Socket>,
             }
             Err(error) => return Err(failed("TCP")(error)),
         };
-        let udp = more_shards(listen, address, first, shards).map_err(failed("UDP"))?;
+        let udp = more_shards(place(listen, address), first, shards).map_err(failed("UDP"))?;
         if address.ip().is_unspecified() {
             // The port is ours now at every address: from here on our own sockets may share it.
             udp[0].set_reuse_port(true).map_err(failed("UDP"))?;
@@ -294,74 +289,6 @@ fn bind_both(listen: &Listen, shards: usize) -> Result<(SocketAddr, Vec<Socket>,
     Err(failed("TCP")(io::ErrorKind::AddrInUse.into()))
 }
 
-/// Adds sockets to the first, which was bound alone: had it asked to share the port (`SO_REUSEPORT`) at once, the port of
-/// another server of ours would have been shared unnoticed.
-fn more_shards(listen: &Listen, address: SocketAddr, first: Socket, shards: usize) -> io::Result<Vec<Socket>> {
-    let mut sockets = vec![first];
-    while sockets.len() < shards.max(1) {
-        sockets[0].set_reuse_port(true)?;
-        let socket = unbound(listen, address, Type::DGRAM)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&address.into())?;
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
-/// A bound socket, listening if it is a stream's.
-fn open(listen: &Listen, address: SocketAddr, kind: Type) -> io::Result<Socket> {
-    let socket = unbound(listen, address, kind)?;
-    socket.bind(&address.into())?;
-    if kind == Type::STREAM {
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-    }
-    Ok(socket)
-}
-
-/// A socket with all options that precede binding.
-fn unbound(listen: &Listen, address: SocketAddr, kind: Type) -> io::Result<Socket> {
-    let domain = Domain::for_address(address);
-    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
-    let socket = Socket::new(domain, kind, Some(protocol))?;
-    if domain == Domain::IPV6 {
-        // "::" is IPv6 only: "0.0.0.0" is listened at by itself.
-        socket.set_only_v6(true)?;
-    }
-    if let Some(device) = &listen.device {
-        socket.bind_device(Some(device.as_bytes()))?;
-    }
-    if listen.beside_wildcard {
-        socket.set_reuse_port(true)?;
-    }
-    if kind == Type::STREAM {
-        // Connections of a predecessor in TIME_WAIT are no reason not to start.
-        socket.set_reuse_address(true)?;
-        return Ok(socket);
-    }
-    // Best effort: small buffers only drop sooner.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    let _ = socket.set_send_buffer_size(SEND_BUFFER);
-    if address.ip().is_unspecified() {
-        let (level, option) = match domain {
-            Domain::IPV4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-            _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-        };
-        set_int_option(&socket, level, option, 1)?;
-    }
-    Ok(socket)
-}
-
-fn set_int_option(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the option's value is one int, whose address and size are given.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+fn place(listen: &Listen, address: SocketAddr) -> Place<'_> {
+    Place { address, device: listen.device.as_deref(), beside_another: listen.beside_wildcard }
 }

@@ -11,10 +11,10 @@ use pinhole_dns::policy::{Access, AccessList, RateLimiter, Verdict};
 use pinhole_sansio::Instant;
 use tokio::sync::mpsc;
 
-use super::batch::Batch;
 use super::counters::{Counter, Counters, Tally};
 use super::published::Reader;
 use super::slow::{Reply, SlowQuery, SlowReason, Way, jar};
+use crate::batch::Batch;
 
 /// What the UDP threads and the TCP tasks of a server share.
 #[derive(Debug)]

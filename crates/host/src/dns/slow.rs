@@ -11,8 +11,8 @@ use pinhole_dns::edns::{self, MAX_UDP};
 use pinhole_dns::message::MAX_MESSAGE;
 use tokio::sync::oneshot;
 
-use super::batch::send_from;
 use super::counters::{Counter, Counters, Tally};
+use crate::batch::send_from;
 
 /// A query that waits for its answer.
 #[derive(Debug)]

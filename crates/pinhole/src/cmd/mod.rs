@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod man;
 pub mod registry;
 mod stop;
+pub mod stun;
 pub mod timewait;
 pub mod up;
 pub mod wg;

@@ -8,6 +8,7 @@ mod lock;
 pub mod registry;
 pub mod report;
 mod signals;
+pub mod stun;
 mod supervisor;
 mod underlay;
 mod wireguard;

@@ -10,5 +10,6 @@ mod quick;
 mod recover;
 mod restore;
 mod servers;
+mod stun;
 mod support;
 mod timewait;

@@ -70,6 +70,8 @@ targets! {
     dns_messages 2_000,
     uapi 500,
     wg_quick 500,
+    stun_messages 500,
+    stun_client 500,
 }
 
 #[test]

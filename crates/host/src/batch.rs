@@ -10,17 +10,17 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Messages per system call. Beyond some 32 the calls are no longer what costs; 64 ride out bursts.
-pub(super) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// Room for a query, in bytes: more than any that is answered. An odd number of cache lines, so that the messages do not
 /// all fall into the same cache sets.
 const QUERY: usize = 33 * 64;
-/// Room for a reply, in bytes: 1,232 and more; an odd number of cache lines too.
-const REPLY: usize = 21 * 64;
+/// Room for a reply, in bytes: as much, since an answer of STUN may be as long as what it answers.
+const REPLY: usize = QUERY;
 /// Room for one control message: a header and an `in6_pktinfo`, the larger of the two.
 const CONTROL: usize = 64;
 
 /// Receives, holds and answers up to [`BATCH`] messages.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     receive: Box<[libc::mmsghdr]>,
     send: Box<[libc::mmsghdr]>,
     /// Kept alive for the pointers in `receive` and `send`.
@@ -49,7 +49,7 @@ unsafe impl Send for Batch {}
 
 impl Batch {
     /// Empty buffers. `packet_info` says that the socket delivers packet information.
-    pub(super) fn new(packet_info: bool) -> Self {
+    pub(crate) fn new(packet_info: bool) -> Self {
         // SAFETY: all fields are plain integers, arrays of them and pointers, for which zero is a value.
         let parts: Vec<Parts> = (0..BATCH).map(|_| unsafe { mem::zeroed() }).collect();
         let mut parts = parts.into_boxed_slice();
@@ -73,7 +73,7 @@ impl Batch {
     }
 
     /// Waits for at least one message and takes as many as there are; how many. Zero when interrupted or shut down.
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         // The kernel has changed the headers it filled and no others.
         let touched = if self.received == 0 { BATCH } else { self.received };
         for (header, part) in self.receive.iter_mut().zip(&mut self.parts).take(touched) {
@@ -104,20 +104,20 @@ impl Batch {
     }
 
     /// The `index`-th message and room for its reply. A message that did not fit its buffer is cut, and is malformed so.
-    pub(super) fn message(&mut self, index: usize) -> (&[u8], &mut [u8]) {
+    pub(crate) fn message(&mut self, index: usize) -> (&[u8], &mut [u8]) {
         let len = (self.receive[index].msg_len as usize).min(QUERY);
         let part = &mut self.parts[index];
         (&part.query[..len], &mut part.reply)
     }
 
     /// Where the `index`-th message came from. `None` if the kernel did not say, as after a shutdown.
-    pub(super) fn source(&self, index: usize) -> Option<SocketAddr> {
+    pub(crate) fn source(&self, index: usize) -> Option<SocketAddr> {
         let header = &self.receive[index].msg_hdr;
         socket_addr(&self.parts[index].address, header.msg_namelen)
     }
 
     /// The address that the `index`-th message was sent to, if packet information tells.
-    pub(super) fn destination(&self, index: usize) -> Option<IpAddr> {
+    pub(crate) fn destination(&self, index: usize) -> Option<IpAddr> {
         if !self.packet_info {
             return None;
         }
@@ -139,7 +139,7 @@ impl Batch {
     }
 
     /// Lets the first `len` bytes of the `index`-th reply be sent.
-    pub(super) fn reply(&mut self, index: usize, len: usize) {
+    pub(crate) fn reply(&mut self, index: usize, len: usize) {
         let part = &mut self.parts[index];
         part.reply_iov.iov_len = len;
         let received = &self.receive[index].msg_hdr;
@@ -157,7 +157,7 @@ impl Batch {
     }
 
     /// Sends all replies; how many the kernel did not take.
-    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> usize {
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> usize {
         let (mut at, mut failed) = (0, 0);
         while at < self.replies {
             let rest = &mut self.send[at..self.replies];
@@ -236,7 +236,7 @@ fn socket_addr(storage: &libc::sockaddr_storage, len: libc::socklen_t) -> Option
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn send_from(socket: BorrowedFd<'_>, local: Option<IpAddr>, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn send_from(socket: BorrowedFd<'_>, local: Option<IpAddr>, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     let to = socket2::SockAddr::from(to);
     let mut control = [0u64; CONTROL / 8];
     let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

@@ -1,0 +1,78 @@
+//! `pinhole stun bench`: how fast a server answers.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use pinhole_host::stun::load::{self, Load};
+use serde_json::json;
+
+use crate::config::stun::StunAddress;
+
+/// Ask a STUN server as fast as it answers
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  pinhole stun bench 127.0.0.1
+  taskset -c 1 pinhole stun bench 127.0.0.1:3478 --seconds 5 --json
+
+Only for your own server: it sends hundreds of thousands of requests a second. A server with limits answers some of them; start
+ours with --rate-limit 0. One process asks from one core.")]
+pub struct Args {
+    /// The server
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    server: StunAddress,
+    /// For how long
+    #[arg(short, long, value_name = "N", default_value_t = 3.0)]
+    seconds: f64,
+    /// Sockets to ask from
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    sockets: usize,
+    /// Requests outstanding per socket
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    window: usize,
+    /// Print an object of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let StunAddress(server) = args.server;
+    let duration = Duration::try_from_secs_f64(args.seconds).context("--seconds is to be a number of seconds")?;
+    let own_address = is_near(server);
+    let load = Load { server, sockets: args.sockets, window: args.window, duration, own_address };
+    let measured = load::run(&load).with_context(|| format!("cannot ask {server}: is a STUN server there?"))?;
+    if measured.answers == 0 {
+        bail!("{server} gave no right answer ({} were lost, {} wrong)", measured.lost, measured.wrong);
+    }
+    let (median, most) = (measured.latency(0.5), measured.latency(0.99));
+    let text = match args.json {
+        true => json!({
+            "answers": measured.answers,
+            "per_second": measured.per_second().round(),
+            "p50_us": median.as_secs_f64() * 1e6,
+            "p99_us": most.as_secs_f64() * 1e6,
+            "lost": measured.lost,
+            "wrong": measured.wrong,
+            "seconds": measured.elapsed.as_secs_f64(),
+        })
+        .to_string(),
+        false => format!(
+            "{:.0} answers a second; half within {:.0} µs, 99 of 100 within {:.0} µs; {} lost, {} wrong",
+            measured.per_second(),
+            median.as_secs_f64() * 1e6,
+            most.as_secs_f64() * 1e6,
+            measured.lost,
+            measured.wrong,
+        ),
+    };
+    crate::cmd::print(format!("{text}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// True where no NAT can be between: there every address is checked.
+fn is_near(server: SocketAddr) -> bool {
+    server.ip().is_loopback()
+}

@@ -1,0 +1,142 @@
+//! The STUN server in the real world: bound, told of, counted, stopped.
+
+use std::io::Write;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pinhole_host::stun::{Config, Counter, Counters, Server};
+use pinhole_stun::server::limit::RateLimit;
+use pinhole_stun::server::{CallPolicy, Layout};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::Clock;
+use crate::config;
+
+/// How often a program that reads our lines is told the counters.
+const COUNTERS_EVERY: Duration = Duration::from_secs(10);
+
+/// Serves until `stop` says so.
+///
+/// # Errors
+/// An address that cannot be served at, a file that cannot be read.
+pub async fn run(
+    settings: config::stun::Stun,
+    json: bool,
+    ready: watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let server = Server::bind(&server_config(&settings)?)?;
+    let say = Say { json };
+    let mut by = vec!["UDP"];
+    by.extend(settings.tcp.then_some("TCP"));
+    for address in server.addresses() {
+        say.listening(*address, &by);
+    }
+    for address in server.tls_addresses() {
+        say.listening(*address, &["TLS"]);
+    }
+    for layout in server.layouts() {
+        say.layout(layout);
+    }
+    let _ = ready.send(true);
+    let mut told = Counters::default();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|&stop| stop) => break,
+            () = tokio::time::sleep(COUNTERS_EVERY), if json => {
+                let counters = server.counters();
+                if counters != told {
+                    say.counters(&counters);
+                    told = counters;
+                }
+            }
+        }
+    }
+    say.counters(&server.counters());
+    server.stop().await;
+    Ok(())
+}
+
+fn server_config(settings: &config::stun::Stun) -> Result<Config> {
+    let mut secret = [0; 32];
+    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+        .context("the kernel gives no random bytes")?;
+    let per_minute = settings.rate_limit;
+    let mut sites = settings.sites()?;
+    if settings.listen.is_empty() && UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
+        // "Every address" is what there is: on many hosts IPv6 is switched off.
+        sites.retain(|site| site.ip.is_ipv4());
+    }
+    Ok(Config {
+        tcp: settings.tcp,
+        tls: settings.tls()?,
+        shards: settings.threads,
+        partner: settings.key()?,
+        limit: RateLimit { per_minute, burst: RateLimit::REQUESTS.burst.max(per_minute / 60) },
+        calls: if settings.call_back { CallPolicy::Proven(RateLimit::CALLS) } else { CallPolicy::Never },
+        accounts: settings.accounts()?,
+        ..Config::new(sites, secret)
+    })
+}
+
+/// What is told, as lines for people or objects for programs.
+struct Say {
+    json: bool,
+}
+
+impl Say {
+    fn listening(&self, address: SocketAddr, by: &[&str]) {
+        match self.json {
+            true => self.object("listening", json!({ "address": address, "by": by })),
+            false => self.line(&format!("STUN is served at {address} by {}", by.join(" and "))),
+        }
+    }
+
+    /// What behaviour discovery can find out here.
+    fn layout(&self, layout: &Layout) {
+        let other = layout.other(pinhole_stun::server::Local::FIRST);
+        let first = SocketAddr::new(layout.ip, layout.port);
+        match (self.json, other) {
+            (true, other) => self.object("serving", json!({ "address": first, "other": other })),
+            (false, Some(other)) => {
+                self.line(&format!("clients of {first} can discover their NAT's behaviour (other: {other})"))
+            }
+            (false, None) => {}
+        }
+    }
+
+    fn counters(&self, counters: &Counters) {
+        if self.json {
+            let counted = Counter::ALL.iter().map(|counter| (counter.name().to_owned(), counters.of(*counter).into()));
+            return self.object("counters", Value::Object(counted.collect()));
+        }
+        let of = |counter| counters.of(counter);
+        self.line(&format!(
+            "{} requests by UDP and {} by TCP, {} answered, {} over the limit, {} that were no requests",
+            of(Counter::UdpReceived),
+            of(Counter::StreamReceived),
+            of(Counter::Sent),
+            of(Counter::Limited),
+            of(Counter::Malformed) + of(Counter::NotRequest),
+        ));
+    }
+
+    fn object(&self, event: &str, fields: Value) {
+        let mut object = Map::new();
+        object.insert("time_ms".to_owned(), json!(u64::try_from(Clock::wall().as_millis()).unwrap_or(u64::MAX)));
+        object.insert("role".to_owned(), json!("stun"));
+        object.insert("event".to_owned(), json!(event));
+        if let Value::Object(fields) = fields {
+            object.extend(fields);
+        }
+        self.line(&Value::Object(object).to_string());
+    }
+
+    /// A reader that went away is no reason to stop.
+    fn line(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+}
