@@ -67,9 +67,13 @@ fn misses(stage: &Stage, (hz, jiffies): (Hz, Jiffies), timeout_s: u64) -> Vec<f6
     })
 }
 
-/// Whether a miss is within a jiffy and what the tick may be late.
-fn is_hit(miss_s: f64) -> bool {
-    miss_s.abs() <= 0.012
+/// A tick may be late where other tests have the processors; a timer that is not rounded up would be off by 128 ms on average.
+const BUSY_S: f64 = 0.05;
+/// A jiffy, and what a tick is late on a machine that does little else.
+const QUIET_S: f64 = 0.012;
+
+fn hits(misses: &[f64], within_s: f64) -> usize {
+    misses.iter().filter(|miss| miss.abs() <= within_s).count()
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn fin_wait_2_dies_when_it_was_predicted() {
     // Acknowledgements may be delayed.
     std::thread::sleep(Duration::from_millis(100));
     let misses = misses(&stage, clock, 5);
-    let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
+    let hits = hits(&misses, BUSY_S);
     assert!(misses.len() * 2 > held.len(), "on a machine so busy that they were dead at once: {}", misses.len());
     assert!(hits * 1000 >= misses.len() * 985, "{hits} of {}: {misses:?}", misses.len());
 }
@@ -121,7 +125,7 @@ fn time_wait_dies_when_it_was_predicted() {
         }
     });
     let misses = misses(&stage, clock, 60);
-    let hits = misses.iter().filter(|miss| is_hit(**miss)).count();
+    let hits = hits(&misses, QUIET_S);
     let worst = misses.iter().fold(0.0_f64, |worst, miss| worst.max(miss.abs()));
     eprintln!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
     assert_eq!(misses.len() as u64, count);

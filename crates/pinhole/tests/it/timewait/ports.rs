@@ -39,8 +39,8 @@ fn a_small_range_runs_out_when_it_was_forecast() {
     });
     assert_eq!(served, PORTS, "not one more and not one less");
     let off = failed_after.as_secs_f64() / after_s - 1.0;
-    // One in a hundred, and a busy machine's delay of a single connection.
-    assert!((-0.01..=0.03).contains(&off), "{failed_after:?} and not {after_s} s");
+    // One in a hundred, and what a busy machine delays the last connection.
+    assert!((-0.01..=0.1).contains(&off), "{failed_after:?} and not {after_s} s");
 
     let show = stage.json("show --to 127.0.0.1:9000");
     let group = &show["groups"][0];
