@@ -61,7 +61,6 @@ pub(super) fn judge(observations: &[Observation], reachable: impl Fn(Change) -> 
         Verdict::unknown()
     } else {
         evidence.extend(controls(observations));
-        evidence.sort_unstable();
         Verdict::left(possible, confidence, evidence)
     };
     notes.into_iter().fold(verdict, Verdict::with)
@@ -88,6 +87,7 @@ pub(super) fn by_hairpin(
             | Question::Mapping { .. }
             | Question::Filter { .. }
             | Question::Control { .. }
+            | Question::Call { .. }
             | Question::Poison { .. }
             | Question::Port { .. }
             | Question::Lifetime { .. } => continue,

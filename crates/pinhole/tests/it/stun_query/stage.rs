@@ -78,7 +78,18 @@ impl Stage {
         match serves {
             Serves::Ours => {
                 let mut command = Command::new(BINARY);
-                command.args(["stun", "serve", "--json", "--listen", &first, "--second", &second, "--threads", "1"]);
+                command.args([
+                    "stun",
+                    "serve",
+                    "--json",
+                    "--listen",
+                    &first,
+                    "--second",
+                    &second,
+                    "--threads",
+                    "1",
+                    "--call-back",
+                ]);
                 self.server.enter(&mut command);
                 self._server = Some(Box::new(Pinhole::spawn("stun", &mut command)));
             }

@@ -134,6 +134,9 @@ fn question(question: &Question) -> Value {
         Question::Control { round, change } => {
             json!({ "kind": "control", "round": round, "change_ip": change.ip, "change_port": change.port })
         }
+        Question::Call { round, change } => {
+            json!({ "kind": "call", "round": round, "change_ip": change.ip, "change_port": change.port })
+        }
         Question::Poison { round } => json!({ "kind": "poison", "round": round }),
         Question::Port { number } => json!({ "kind": "port", "number": number }),
         Question::HairpinUnasked => json!({ "kind": "hairpin", "stage": 0 }),
