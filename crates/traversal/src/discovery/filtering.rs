@@ -131,3 +131,6 @@ fn controls(observations: &[Observation]) -> impl Iterator<Item = usize> {
         |(_, observation): &(usize, &Observation)| matches!(observation.question, Question::Control { .. });
     observations.iter().enumerate().filter(is_control).map(|(place, _)| place)
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,3 +84,6 @@ fn excluded(one: &Seen, other: &Seen) -> &'static [Dependence] {
         (false, false) => &[EndpointIndependent],
     }
 }
+
+#[cfg(test)]
+mod tests;
