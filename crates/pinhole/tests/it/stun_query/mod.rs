@@ -217,3 +217,36 @@ fn watching_tells_when_the_mapping_moves() {
     let (status, _) = watch.terminate();
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn what_is_asked_from_wireguards_port_goes_the_way_of_its_mark() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::new("wgmark", Serves::Ours);
+    stage.load("eim-apdf");
+    // What has no mark has no way, as where a VPN takes the default route.
+    stage.ip("rule add fwmark 7 lookup main priority 10");
+    stage.ip("rule add to 203.0.113.0/24 priority 11 unreachable");
+    let file = std::env::temp_dir().join(format!("phq{}.conf", std::process::id()));
+    let key = pinhole_host::embedded::generate_private_key().expect("randomness").to_base64();
+    std::fs::write(&file, format!("[Interface]\nPrivateKey = {key}\nListenPort = 51820\nFwMark = 7\n"))
+        .expect("a file");
+    let device = stage.run_pinhole(&["wg", "up", "--foreground", "--userspace", &file.display().to_string()]);
+    let sockets = format!("/proc/{}/net/udp", stage.client.pid());
+    let has_port = || std::fs::read_to_string(&sockets).is_ok_and(|sockets| sockets.contains(":CA6C ")).then_some(());
+    crate::support::until("WireGuard's socket", has_port);
+    let query = || {
+        let ended = stage.query(&format!("--json --timeout 2 --from-port 51820 {}", SERVER[0]));
+        let json: Value = serde_json::from_str(&ended.stdout).ok()?;
+        (json[0]["borrowed_port"] == json!(true)).then_some(json)
+    };
+    let json = crate::support::until("an answer to WireGuard's port", query);
+    assert_eq!(json[0]["mapped"], json!(format!("{PUBLIC}:51820")), "{json:#}");
+    let ended = stage.query(&format!("--timeout 1 --from-port 51820 --fwmark 0 {}", SERVER[0]));
+    assert!(ended.code == Some(1) && ended.stderr.contains("no route"), "without the mark: {ended:?}");
+    let ended = stage.query(&format!("--timeout 2 --fwmark 0x7 {}", SERVER[0]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    drop(device);
+    std::fs::remove_file(&file).expect("our file");
+}

@@ -145,6 +145,18 @@ impl Stage {
         self.router.run(pinhole_host::netlink::conntrack::flush).expect("a thread").expect("ctnetlink");
     }
 
+    /// Configures the host.
+    pub fn ip(&self, line: &str) {
+        ip(&self.client, line);
+    }
+
+    /// Starts `pinhole` on the host.
+    pub fn run_pinhole(&self, args: &[&str]) -> Pinhole {
+        let mut command = Command::new(BINARY);
+        self.client.enter(command.args(args));
+        Pinhole::spawn("host", &mut command)
+    }
+
     /// A command on the host.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(BINARY);
