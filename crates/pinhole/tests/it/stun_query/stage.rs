@@ -121,15 +121,19 @@ impl Stage {
         self.nft(&fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules"));
     }
 
+    /// Has the server lose 2 % of what comes to it, and of what it sends.
+    pub fn lose_two_percent(&self) {
+        let chain = |hook: &str| {
+            format!(
+                "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
+            )
+        };
+        nft(&self.server, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
+    }
+
     /// Puts rules into the router.
     pub fn nft(&self, rules: &str) {
-        let mut command = Command::new("nft");
-        command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.router.enter(&mut command);
-        let mut child = command.spawn().expect("nft starts");
-        child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
-        let output = child.wait_with_output().expect("nft ends");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        nft(&self.router, rules);
     }
 
     /// Puts the rules of a home router into the router's kernel, by netlink.
@@ -176,6 +180,16 @@ impl Stage {
         let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         json[0].clone()
     }
+}
+
+fn nft(host: &Namespace, rules: &str) {
+    let mut command = Command::new("nft");
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    host.enter(&mut command);
+    let mut child = command.spawn().expect("nft starts");
+    child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
+    let output = child.wait_with_output().expect("nft ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn ip(host: &Namespace, line: &str) {
