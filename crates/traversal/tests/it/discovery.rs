@@ -202,6 +202,16 @@ fn a_server_whose_other_address_is_down_proves_no_filter() {
 }
 
 #[test]
+fn a_server_that_only_says_that_it_knows_rfc_5780_proves_no_filter() {
+    for behaviour in nine(Gives::Random).map(|behaviour| Behaviour { hairpin: Turns::None, ..behaviour }) {
+        let report = find(&one(behaviour), Knows::Pretends, LOSS, 1);
+        assert_eq!(report.mapping.value(), Some(&ours(behaviour.udp.mapping)), "its endpoints answer");
+        assert_eq!(report.filtering.value(), None, "{:?}: {:?}", behaviour.udp, report.filtering);
+        assert!(report.filtering.notes.contains(&Note::ChangeIgnored), "{:?}: {:?}", behaviour.udp, report.filtering);
+    }
+}
+
+#[test]
 fn hairpinning_is_seen_with_its_source() {
     for (hairpin, expected) in [
         (Turns::ExternalSource, Hairpin::ExternalSource),

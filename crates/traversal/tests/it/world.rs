@@ -38,6 +38,8 @@ pub enum Knows {
     Behaviour,
     /// The same, and its second address is down.
     HalfBehaviour,
+    /// RFC 5780, as it says; it answers everything as if it had been asked plainly.
+    Pretends,
     /// Binding, and no more: so many servers.
     Binding(u8),
 }
@@ -52,6 +54,8 @@ pub struct World {
     dead: Option<IpAddr>,
     /// The servers understand no attribute that must be understood.
     plain: bool,
+    /// They read nothing but the header.
+    deaf: bool,
     /// Datagrams on their way, with the moment of their arrival and a number that keeps their order.
     moving: BinaryHeap<Reverse<(Instant, u64, Moving)>>,
     number: u64,
@@ -92,7 +96,7 @@ impl World {
         let with_two =
             Layout { ip: first.into(), port: 3_478, second_port: Some(3_479), second: Second::Here(second.into()) };
         let layouts = match knows {
-            Knows::Behaviour | Knows::HalfBehaviour => vec![with_two],
+            Knows::Behaviour | Knows::HalfBehaviour | Knows::Pretends => vec![with_two],
             Knows::Binding(count) => {
                 let server = |last| Layout::single(SocketAddr::new(Ipv4Addr::new(203, 0, 113, last).into(), 3_478));
                 (1..=count).map(server).collect()
@@ -108,6 +112,7 @@ impl World {
             servers,
             dead: (knows == Knows::HalfBehaviour).then_some(second.into()),
             plain: matches!(knows, Knows::Binding(_)),
+            deaf: knows == Knows::Pretends,
             moving: BinaryHeap::new(),
             number: 0,
             sockets: BTreeMap::new(),
@@ -227,7 +232,10 @@ impl World {
             if self.dead == Some(flow.dst.ip()) {
                 return;
             }
-            let reaction = server.datagram(self.now, local, flow.src, payload, &mut out);
+            let mut header = payload[..pinhole_stun::HEADER].to_vec();
+            header[2..4].fill(0);
+            let heard = if self.deaf { &header[..] } else { payload };
+            let reaction = server.datagram(self.now, local, flow.src, heard, &mut out);
             let Reaction::Send { from, to, mut len, call: _ } = reaction else { return };
             let (mut from, mut to) = (layout.address(from), to);
             if self.plain
