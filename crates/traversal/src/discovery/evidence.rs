@@ -102,6 +102,8 @@ pub struct Observation {
     pub question: Question,
     /// Who was asked, or what was sent to.
     pub asked: SocketAddr,
+    /// How often it was asked until then; 0 for what nobody asked.
+    pub attempts: u32,
     /// What came of it.
     pub outcome: Outcome,
 }

@@ -17,6 +17,7 @@ fn observed(externals: &[(u8, u16)]) -> Vec<Observation> {
         local: Some(SocketAddr::new([192, 168, 1, 2].into(), 20_000 + rng.below(40_000) as u16)),
         question: Question::Port { number: number as u8 },
         asked: server,
+        attempts: 1,
         outcome: Outcome::Mapped { mapped: SocketAddr::new([198, 51, 100, address].into(), port), from: server },
     };
     externals.iter().enumerate().map(one).collect()

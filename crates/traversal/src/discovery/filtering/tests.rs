@@ -18,7 +18,7 @@ fn came() -> Outcome {
 
 fn observe(question: Question, outcome: Outcome) -> Observation {
     let (at, socket, local) = (Duration::ZERO, SocketId(0), None);
-    Observation { at, socket, local, question, asked: here(), outcome }
+    Observation { at, socket, local, question, asked: here(), attempts: 1, outcome }
 }
 
 /// What came of asking for the three changes.
@@ -82,6 +82,17 @@ fn sockets_that_disagree_and_filters_that_nobody_has_are_contradictions() {
     let odd: Vec<_> = filter(0, outcomes("ynn")).chain(control(outcomes("yyy"))).collect();
     let verdict = judge(&odd, |_| true);
     assert!(verdict.is_contradictory() && verdict.evidence.len() == 6, "{verdict:?}");
+}
+
+#[test]
+fn where_many_requests_go_unanswered_silence_says_nothing() {
+    let silent: Vec<_> = filter(0, outcomes("nnn")).chain(control(outcomes("yyy"))).collect();
+    let port = |attempts| Observation { attempts, ..observe(Question::Port { number: 0 }, came()) };
+    let few: Vec<_> = silent.iter().cloned().chain([port(1), port(1)]).collect();
+    assert_eq!(judge(&few, |_| true).confidence, Confidence::Certain);
+    let many: Vec<_> = silent.iter().cloned().chain([port(1), port(3)]).collect();
+    let verdict = judge(&many, |_| true);
+    assert_eq!((verdict.value(), &verdict.notes[..]), (None, &[Note::ManyUnanswered][..]));
 }
 
 #[test]

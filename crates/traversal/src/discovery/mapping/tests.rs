@@ -22,6 +22,7 @@ fn round(number: u8, ports: &[(&str, u16)]) -> Vec<Observation> {
         local: Some(at("192.168.1.2:5000")),
         question: Question::Mapping { round: number },
         asked: at(server),
+        attempts: 1,
         outcome: match port {
             0 => Outcome::Silence,
             port => Outcome::Mapped { mapped: SocketAddr::new([198, 51, 100, 1].into(), port), from: at(server) },

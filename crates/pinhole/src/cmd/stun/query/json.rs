@@ -108,6 +108,7 @@ fn observation(observation: &Observation) -> Value {
         "local": observation.local.map(|local| local.to_string()),
         "asked": observation.asked.to_string(),
         "question": question(&observation.question),
+        "attempts": observation.attempts,
     });
     let (outcome, from) = match &observation.outcome {
         Outcome::Mapped { mapped, from } => {
