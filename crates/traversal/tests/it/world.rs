@@ -37,7 +37,7 @@ pub enum Between {
 pub enum Knows {
     /// RFC 5780, at two addresses and two ports.
     Behaviour,
-    /// The same, to so many requests at once and one a second after.
+    /// The same, to so many requests at once and ten a second after.
     Limited(u32),
     /// The same, and its second address is down.
     HalfBehaviour,
@@ -107,7 +107,7 @@ impl World {
         };
         let clock = Clock { at: Instant::EPOCH, unix_ms: 0 };
         let limit = match knows {
-            Knows::Limited(burst) => RateLimit { per_minute: 60, burst },
+            Knows::Limited(burst) => RateLimit { per_minute: 600, burst },
             Knows::Behaviour | Knows::HalfBehaviour | Knows::Pretends | Knows::Binding(_) => RateLimit::REQUESTS,
         };
         let mut server = |layout| {
