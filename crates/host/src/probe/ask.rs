@@ -117,11 +117,11 @@ impl Asker {
                     }
                     (Output::Transmit { .. } | Output::Stream { .. }, _) | (Output::Stray { .. }, _) => {}
                     (Output::Done { request, answer }, _) => {
-                        if let Some(server) = waiting.remove(&request) {
-                            if !told(server, answer) {
-                                waiting.keys().for_each(|request| self.client.cancel(*request));
-                                return Ok(());
-                            }
+                        if let Some(server) = waiting.remove(&request)
+                            && !told(server, answer)
+                        {
+                            waiting.keys().for_each(|request| self.client.cancel(*request));
+                            return Ok(());
                         }
                     }
                 }
