@@ -6,9 +6,11 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use pinhole_host::nft::{Policy, Ports};
+use pinhole_netfilter::behaviour::{Behaviour, Dependence, Pairing};
+use pinhole_netns::gateway::{Crossing, Offload, Plane};
 use serde_json::{Value, json};
 
-use crate::support::pinhole::Pinhole;
+use crate::support::pinhole::{BINARY, Pinhole, run};
 use crate::support::ready::ready;
 use stage::{INSIDE, PUBLIC, SERVER, Serves, Stage};
 
@@ -276,8 +278,14 @@ fn losses_make_no_verdict_wrong() {
                 (&found["tcp"]["mapping"]["value"], mapping),
                 (&found["tcp"]["filtering"]["value"], filtering),
             ];
+            /// The place of what takes calls.
+            const CALLED: usize = 5;
             for (what, (seen, right)) in expected.into_iter().enumerate() {
                 assert!(seen.is_null() || seen == right, "{file} run {run}, {what}: {seen}, not {right}: {found:#}");
+                // Six calls at once and one in ten seconds are all that a source gets.
+                if run > 0 && what == CALLED {
+                    continue;
+                }
                 let (asked, unsure) = &mut *tally.lock().expect("no check panics with it");
                 *asked += 1;
                 unsure.extend(seen.is_null().then(|| format!("{file} run {run}, {what}")));
@@ -286,4 +294,36 @@ fn losses_make_no_verdict_wrong() {
     });
     let (asked, unsure) = tally.into_inner().expect("no check has panicked with it");
     assert!(unsure.len() * 20 < asked, "{} of {asked} are not known: {unsure:?}", unsure.len());
+}
+
+#[test]
+fn every_behaviour_of_our_engine_is_recognised_by_udp_and_tcp() {
+    if !ready(&[]) {
+        return;
+    }
+    let words = [EI, AD, APD];
+    let all = (0..3).flat_map(|mapping| (0..3).map(move |filtering| (mapping, filtering)));
+    at_once(all, |(mapping, filtering)| {
+        let pairing = Pairing::new(Dependence::ALL[mapping], Dependence::ALL[filtering]);
+        let behaviour = Behaviour { udp: pairing, tcp: pairing, ..Behaviour::rfc4787() };
+        let plane = Plane::behaviour(behaviour, [Crossing::EXTERNAL], Crossing::GATEWAY, 1);
+        let crossing = Crossing::build("stunx", plane, Offload::None).expect("two hosts and a gateway");
+        let [first, second] = Crossing::OUTSIDE.map(|address| address.to_string());
+        let mut command = std::process::Command::new(BINARY);
+        command.args(["stun", "serve", "--json", "--listen", &first, "--second", &second, "--call-back"]);
+        crossing.outside().enter(&mut command);
+        let mut server = Pinhole::spawn("stun", &mut command);
+        server.wait_for("what it serves", |event| event["event"] == "serving");
+        let mut command = std::process::Command::new(BINARY);
+        command.args(["stun", "query", "--discover", "--json", &first]);
+        crossing.inside().enter(&mut command);
+        let ended = run(&mut command);
+        let found: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        let seen = ["udp", "tcp"].map(|by| ["mapping", "filtering"].map(|what| found[0][by][what]["value"].clone()));
+        let expected =
+            [[json!(words[mapping]), json!(words[filtering])], [json!(words[mapping]), json!(words[filtering])]];
+        assert_eq!(seen, expected, "{pairing:?}: {found:#}");
+        assert_eq!(found[0]["udp"]["allocation"]["value"]["kind"], json!("preserving"), "{pairing:?}");
+        drop(server);
+    });
 }
