@@ -327,3 +327,24 @@ fn every_behaviour_of_our_engine_is_recognised_by_udp_and_tcp() {
         drop(server);
     });
 }
+
+#[test]
+fn the_kernels_two_timers_for_udp_are_both_found() {
+    if !ready(&["ip"]) {
+        return;
+    }
+    let mut stage = Stage::new("timer", Serves::Ours);
+    stage.masquerade(Ports::Kept, Policy::Drop);
+    stage.set_timers(7, 10);
+    // Longer than other programs are waited for.
+    let mut command = stage.command(&format!("--discover --udp --json --lifetime 16 {}", SERVER[0]));
+    let output = command.stdin(std::process::Stdio::null()).output().expect("it runs");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    for (name, real) in [("lifetime", 7.0), ("stream_lifetime", 10.0)] {
+        let verdict = &found[0]["udp"][name];
+        let bound = |which: &str| verdict["value"][which].as_f64().unwrap_or_else(|| panic!("{name}: {found:#}"));
+        // The kernel forgets up to a second late, and a busy machine looks late.
+        let (survived, died) = (bound("survived_s"), bound("died_s"));
+        assert!(survived <= real + 1.0 && died >= real - 0.5 && died - survived <= 2.5, "{name}: {verdict}");
+    }
+}

@@ -123,6 +123,14 @@ impl Stage {
         self.nft(&fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules"));
     }
 
+    /// Sets how long the router's kernel keeps a silent UDP flow, and a stream, in seconds.
+    pub fn set_timers(&self, udp: u32, stream: u32) {
+        for (setting, seconds) in [("udp_timeout", udp), ("udp_timeout_stream", stream)] {
+            let path = format!("net/netfilter/nf_conntrack_{setting}");
+            self.router.set(&path, &seconds.to_string()).expect("every kernel with conntrack has it");
+        }
+    }
+
     /// Has the server lose 2 % of what comes to it, and of what it sends.
     pub fn lose_two_percent(&self) {
         let chain = |hook: &str| {
