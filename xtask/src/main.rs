@@ -1,9 +1,11 @@
-//! Development tasks: `cargo xtask ci`, `cargo xtask test`, `cargo xtask bench NAME`.
+//! Development tasks: `cargo xtask ci`, `cargo xtask test`, `cargo xtask captures`, `cargo xtask bench
+//! NAME`.
 //!
 //! `ci` is the only entry point of continuous integration: what it checks is what is checked, on a laptop and anywhere
 //! else. It runs plain cargo commands and shows each, so that a failing one can be typed again.
 
 mod bench;
+mod captures;
 mod ci;
 mod needs;
 mod step;
@@ -16,6 +18,7 @@ Usage: cargo xtask <task>
 
   ci                  everything that must pass: format, lints, documents, layering, tests
   test [ARGS]         what the tests need, then `cargo test --workspace ARGS`
+  captures            replays public captures, which are fetched with apt-get
   bench               the benchmarks there are
   bench NAME [ARGS]   run one; figures and commands: docs/benchmarks.md
 ";
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["ci"] => ci::run(),
         ["test", ..] => ci::test(&args[1..]),
+        ["captures"] => captures::run(),
         ["bench"] => bench::list(),
         ["bench", name, ..] => bench::run(name, &args[2..]),
         ["help" | "--help" | "-h"] => {

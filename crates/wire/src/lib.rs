@@ -14,7 +14,8 @@
 //! | [`offload`] | what the kernel leaves to, and takes from, the other end of a TUN device |
 //! | [`flow`], [`text`], [`pcap`] | how packets are named, written down and stored |
 //!
-//! Deliberately not here: Ethernet (pinhole meets packets at a TUN device or a raw socket), reassembly, TCP options beyond
+//! Deliberately not here: Ethernet (pinhole meets packets at a TUN device or a raw socket; only captures have frames),
+//! reassembly, TCP options beyond
 //! their bytes, and any state. What a packet means for a connection is for others to say.
 
 pub mod answer;

@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-wg",
             "pinhole-tunnel",
             "pinhole-traversal",
+            "pinhole-netfilter",
         ],
     ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),

@@ -8,6 +8,7 @@
 //! It deliberately has no typed message for every object the kernel knows: each sub-module writes the few it needs.
 //! Events are read with [`Socket::receive`] from a socket that joined groups.
 
+mod any;
 pub mod conntrack;
 mod error;
 pub mod generic;
@@ -16,6 +17,7 @@ pub mod monitor;
 pub mod route;
 mod socket;
 
+pub use any::read_any;
 pub use error::Error;
 pub use message::{Attributes, Message, Reply, attributes, find};
 pub use socket::{Protocol, Socket};

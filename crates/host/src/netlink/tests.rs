@@ -1,7 +1,7 @@
 //! The codec against bytes written by hand from include/uapi/linux/netlink.h, and the socket against the running kernel.
 
 use super::message::split;
-use super::{Error, Message, Protocol, Socket, attributes, find, generic};
+use super::{Error, Message, Protocol, Socket, attributes, find, generic, read_any};
 
 #[test]
 fn a_message_is_laid_out_as_the_header_says() {
@@ -76,4 +76,27 @@ fn the_links_are_dumped_with_the_loopback_among_them() {
     let links = socket.dump(Message::new(libc::RTM_GETLINK, 0).fixed(&[0; 16])).expect("anyone may list links");
     let names: Vec<_> = links.iter().filter_map(|l| l.attributes(16).find(|a| a.0 == libc::IFLA_IFNAME)).collect();
     assert!(names.iter().any(|(_, name)| *name == b"lo\0"), "{names:?}");
+}
+
+/// The corpus is little-endian, as what the kernel sends on most machines.
+#[cfg(target_endian = "little")]
+#[test]
+fn any_bytes_are_read_as_what_they_may_be() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/netlink");
+    let mut rng = pinhole_sansio::Rng::from_seed(3);
+    let mut read = 0;
+    for file in std::fs::read_dir(corpus).expect("the corpus") {
+        let whole = std::fs::read(file.expect("a file").path()).expect("bytes");
+        assert!(read_any(&whole) > 1, "a message with attributes");
+        for _ in 0..5_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..rng.below(5) {
+                let at = rng.below(bytes.len() as u64) as usize;
+                bytes[at] = if rng.chance(0.5) { rng.below(8) as u8 } else { rng.next_u64() as u8 };
+            }
+            bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize);
+            read += read_any(&bytes);
+        }
+    }
+    assert!(read > 10_000, "{read}");
 }

@@ -194,9 +194,20 @@ impl<A: Address> Nat<A> {
         &self.counters
     }
 
+    /// Whether it holds nothing: no mapping, no session or permission, no subscriber.
+    pub fn is_empty(&self) -> bool {
+        let Bindings { flows, pool, .. } = &self.bindings;
+        flows.mappings() == 0 && flows.sessions() == 0 && pool.subscribers() == 0
+    }
+
     /// How many mappings there are.
     pub fn mappings(&self) -> usize {
         self.bindings.flows.mappings() as usize
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.bindings.flows.sessions() as usize
     }
 
     /// How many ports of an external address are free, of 65,536.

@@ -137,7 +137,6 @@ impl<A: Address> Pool<A> {
     }
 
     /// How many subscribers have something.
-    #[cfg(test)]
     pub(super) fn subscribers(&self) -> u32 {
         self.subscribers.len()
     }

@@ -3,10 +3,10 @@
 mod world;
 
 mod allocation;
-mod chaos;
 mod devices;
 mod fragments;
 mod icmp;
+mod ipv6;
 mod rfc4787;
 mod tcp;
 mod types;

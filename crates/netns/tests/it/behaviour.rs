@@ -214,7 +214,8 @@ fn a_capture_holds_what_crossed_the_outside_of_the_site() {
     internet.finish_captures().expect("a disk");
     let file = std::fs::read(&path).expect("the capture");
     std::fs::remove_file(&path).expect("our file");
-    let records: Vec<_> = pinhole_wire::pcap::Reader::new(&file).expect("a pcap file").map_while(Result::ok).collect();
-    let flows: Vec<_> = records.iter().filter_map(|r| pinhole_wire::Flow::of(r.packet).ok()).collect();
+    let mut capture = pinhole_wire::pcap::Capture::new(&file[..], None).expect("a capture");
+    let packets = core::iter::from_fn(|| capture.next_packet().expect("whole"));
+    let flows: Vec<_> = packets.filter_map(|(_, packet)| pinhole_wire::Flow::of(&packet).ok()).collect();
     assert_eq!((flows.len(), flows[0].src, flows[1]), (2, SocketAddr::from((ALICE, 51_820)), flows[0].reversed()));
 }

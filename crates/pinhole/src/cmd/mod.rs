@@ -4,6 +4,7 @@ pub mod agent;
 pub mod completions;
 pub mod conntrack;
 pub mod demo;
+pub mod gateway;
 pub mod man;
 pub mod registry;
 mod stop;

@@ -5,6 +5,7 @@ mod connect;
 mod conntrack;
 mod demo;
 mod dns;
+mod gateway;
 mod quick;
 mod recover;
 mod restore;

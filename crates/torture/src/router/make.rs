@@ -1,8 +1,10 @@
 //! Packets of every protocol, in the text notation so that a failure can be read.
 
+use pinhole_netfilter::Family;
+use pinhole_netfilter::expect::Expectation;
 use pinhole_wire::text;
 
-use super::places::{BEHIND, PORTS, SOURCE_PORTS, TARGETS};
+use super::places::{BEHIND, FAR2, PORTS, SOURCE_PORTS, TARGETS};
 use crate::Choices;
 
 const FLAGS: [&str; 14] = ["S", "S.", ".", "P.", "F.", "R", "R.", "S", ".", "-", "F", "SF", "SFRPU", "S.E"];
@@ -34,7 +36,8 @@ const QUERIES: [[&str; 2]; 6] = [
     ["type 17 code 0 rest 0x70001 4", "type 135 code 0 rest 0x0 20"],
     ["type 5 code 1 rest 0x0 30", "type 137 code 0 rest 0x0 48"],
 ];
-const TAILS: [&str; 10] = ["", "", "", "", "", "", " badsum", " ttl 1", " ttl 2", " tos 0x3"];
+const TAILS: [&str; 11] = ["", "", "", "", "", "", " badsum", " ttl 1", " ttl 2", " tos 0x3", " nodf"];
+const LENGTHS: [usize; 6] = [0, 8, 19, 8, 700, 1_400];
 
 /// A line as bytes.
 ///
@@ -56,8 +59,10 @@ pub(super) fn packet(choices: &mut Choices<'_>, family: usize, side: usize) -> V
     let (from, to) = if side == 1 && choices.rarely(2) { (to, from) } else { (from, to) };
     let ends = format!("{} > {}", end(src, from), end(dst, to));
     let (pair, tail) = (format!("{src} > {dst}"), *choices.one_of(&TAILS));
+    // Only IPv4 says whether a packet may be fragmented.
+    let tail = if family == 1 && tail == " nodf" { "" } else { tail };
     let body = match choices.below(16) {
-        0..4 => format!("{ends} udp {}", choices.below(20)),
+        0..4 => format!("{ends} udp {}", choices.one_of(&LENGTHS)),
         4..9 => {
             let [seq, ack] = [(); 2].map(|()| *choices.one_of(&NUMBERS));
             let (flags, window) = (choices.one_of(&FLAGS), choices.one_of(&WINDOWS));
@@ -79,6 +84,44 @@ pub(super) fn packet(choices: &mut Choices<'_>, family: usize, side: usize) -> V
     line(&format!("{body}{}", if summed || tail != " badsum" { tail } else { "" }))
 }
 
+/// A packet in pieces, in some order; now and then one is missing, or comes twice.
+pub(super) fn pieces(choices: &mut Choices<'_>, packet: &[u8]) -> Vec<Vec<u8>> {
+    let Ok(ip) = pinhole_wire::ip::Packet::new_checked(packet) else { return Vec::new() };
+    let Ok(upper) = ip.upper() else { return Vec::new() };
+    let (src, dst, protocol) = (ip.src(), ip.dst(), u8::from(upper.protocol));
+    let (body, id) = (&packet[upper.offset..ip.total_len()], choices.below(3));
+    let size = 8 * (1 + choices.below(80));
+    let piece = |(n, bytes): (usize, &[u8])| {
+        let (offset, more) = (n * size, if (n + 1) * size < body.len() { " more" } else { "" });
+        line(&format!("{src} > {dst} proto {protocol} {} frag id {id} offset {offset}{more}", quoted(bytes)))
+    };
+    // In one piece it is no fragment.
+    let mut pieces: Vec<_> = match body.len() > size {
+        true => body.chunks(size).take(24).enumerate().map(piece).collect(),
+        false => return vec![packet.to_vec()],
+    };
+    if choices.rarely(2) {
+        pieces.reverse();
+    }
+    let at = choices.below(pieces.len());
+    match choices.below(8) {
+        0 => drop(pieces.remove(at)),
+        1 => pieces.push(pieces[at].clone()),
+        2 => pieces.swap(0, at),
+        _ => {}
+    }
+    pieces
+}
+
+/// Bytes as the notation of packets has them.
+pub(super) fn quoted(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "0".into();
+    }
+    let text = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
+    format!("\"{}\"", text.collect::<String>())
+}
+
 fn fragment(choices: &mut Choices<'_>) -> String {
     let (offset, id) = (choices.below(4) * 16, choices.below(3));
     let length = choices.one_of(&[16, 16, 32, 8, 1_000]);
@@ -86,6 +129,20 @@ fn fragment(choices: &mut Choices<'_>) -> String {
     // What begins at zero and is alone is no fragment.
     let more = if offset == 0 { " more" } else { more };
     format!("{length} frag id {id} offset {offset}{more}")
+}
+
+/// The packet that meets an expectation.
+pub(super) fn expected<A: Family>(expected: &Expectation<A>) -> Vec<u8> {
+    let Expectation { tuple, mask, .. } = expected;
+    let far = FAR2[usize::from(!A::IS_V4)];
+    let src = if mask.src == A::UNSPECIFIED { far.to_owned() } else { tuple.src.to_string() };
+    let (dst, port) = (tuple.dst.to_string(), if mask.src_id == 0 { 20 } else { tuple.src_id });
+    let (src_end, dst_end) = (end(&src, port), end(&dst, tuple.dst_id));
+    line(&match tuple.protocol {
+        6 => format!("{src_end} > {dst_end} tcp S seq 7 ack 0 win 64000 0"),
+        17 => format!("{src_end} > {dst_end} udp 20"),
+        _ => format!("{src} > {dst} gre pptp call {} seq 1 10", tuple.dst_id),
+    })
 }
 
 /// What would answer a packet, with the payload of choice.

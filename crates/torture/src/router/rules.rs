@@ -3,7 +3,7 @@
 use pinhole_netfilter::Family;
 use pinhole_netfilter::rules::Ruleset;
 
-use super::places;
+use super::{Mix, places};
 use crate::Choices;
 
 /// Lines of iptables-save by table. Words with an at sign are addresses of the [places]; `@icmp` is ICMP of the family.
@@ -106,8 +106,22 @@ pub(super) const SETTINGS: [(&str, &[&str]); 15] = [
     ("nf_conntrack_icmp_timeout", &["0", "30"]),
 ];
 
+/// Rules for a mix of operations.
+pub(super) fn of<A: Family>(mix: Mix, choices: &mut Choices<'_>, family: usize) -> Ruleset<A> {
+    match mix {
+        Mix::All => some(choices, family),
+        Mix::Helpers => helpers(choices, family),
+        // Where no table but nat has rules, packets may go the short way.
+        Mix::Batches => match choices.below(8) {
+            0 => some(choices, family),
+            1 => helpers(choices, family),
+            _ => read(&format!("*nat\n{}COMMIT\n", translations(choices, family))),
+        },
+    }
+}
+
 /// A few lines of each table.
-pub(super) fn some<A: Family>(choices: &mut Choices<'_>, family: usize) -> Ruleset<A> {
+fn some<A: Family>(choices: &mut Choices<'_>, family: usize) -> Ruleset<A> {
     let mut text = String::new();
     for (table, lines) in TABLES {
         if choices.rarely(3) {
@@ -127,18 +141,20 @@ pub(super) fn some<A: Family>(choices: &mut Choices<'_>, family: usize) -> Rules
 }
 
 /// All helpers by rule, and masquerading.
-pub(super) fn helpers<A: Family>(choices: &mut Choices<'_>, family: usize) -> Ruleset<A> {
+fn helpers<A: Family>(choices: &mut Choices<'_>, family: usize) -> Ruleset<A> {
     let mut text = "*raw\n".to_owned();
     for line in &TABLES[0].1[..6] {
         text += &localised(line, family);
         text.push('\n');
     }
-    text += "COMMIT\n*nat\n";
-    for _ in 0..choices.below(3) {
-        text += &localised(choices.one_of::<&str>(&TABLES[2].1[..14]), family);
-        text.push('\n');
-    }
-    read(&(text + "COMMIT\n"))
+    text += &format!("COMMIT\n*nat\n{}COMMIT\n", translations(choices, family));
+    read(&text)
+}
+
+/// A few lines of nat.
+fn translations(choices: &mut Choices<'_>, family: usize) -> String {
+    let lines = (0..choices.below(3)).map(|_| localised(choices.one_of::<&str>(&TABLES[2].1[..14]), family) + "\n");
+    lines.collect()
 }
 
 fn read<A: Family>(text: &str) -> Ruleset<A> {

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use pinhole_netfilter::InterfaceId;
 use pinhole_wire::text::{Body, Line};
 
-use super::make::{end, line};
+use super::make::{end, line, quoted};
 use super::places::{FAR, FAR2, LAN, LAN2, WAN};
 use crate::Choices;
 
@@ -58,6 +58,20 @@ impl Talk {
             false => format!("{own} > {other} udp {payload}"),
         };
         (by, line(&text))
+    }
+
+    /// A few packets in a row from the side that is behind an interface, if one is.
+    pub(super) fn burst(&mut self, choices: &mut Choices<'_>, by: InterfaceId) -> Vec<Vec<u8>> {
+        let Some(side) = self.sides.iter().position(|side| side.by == by) else { return Vec::new() };
+        let mut packets = Vec::new();
+        for _ in 0..1 + choices.below(8) {
+            let payload = if choices.rarely(4) { self.text(choices, side) } else { b"data".to_vec() };
+            packets.push(self.packet(side, "P.", &payload).1);
+            let length = payload.len() as u32;
+            self.sides[side].seq = self.sides[side].seq.wrapping_add(length);
+            self.sides[1 - side].ack = self.sides[1 - side].ack.wrapping_add(length);
+        }
+        packets
     }
 
     /// The packet has come out at the other side: what it is there, is what it answers.
@@ -155,13 +169,4 @@ fn sip(choices: &mut Choices<'_>, own: &SocketAddr, other: &SocketAddr, port: u1
          Expires: {expires}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
-}
-
-/// Bytes as the notation of packets has them.
-fn quoted(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "0".into();
-    }
-    let text = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
-    format!("\"{}\"", text.collect::<String>())
 }

@@ -1,5 +1,7 @@
 //! Parsers and machines under arbitrary bytes. A failure prints the command that replays it.
 
+mod captures;
+mod corpora;
 mod random;
 
 use std::cell::Cell;

@@ -1,5 +1,6 @@
 //! Bytes of a seed. `PINHOLE_SEED` replays one, `PINHOLE_RUNS` asks for more of them than usual.
 
+use pinhole_torture::router::{self, Mix, WORDS};
 use pinhole_torture::{Target, target};
 
 use super::{attempt, bytes, shortest};
@@ -64,12 +65,25 @@ targets! {
     scripts 500,
     router 40,
     helpers 40,
+    batches 40,
     behaviour_nat 40,
     dns_messages 2_000,
     uapi 500,
     wg_quick 500,
     stun_messages 500,
     stun_client 500,
+}
+
+#[test]
+fn a_nat_of_any_kind_keeps_what_must_always_hold() {
+    for kind in 0..pinhole_torture::nat::KINDS.len() {
+        for seed in 0..4 {
+            let mut bytes = bytes(seed, 6_000);
+            bytes[0] = kind as u8;
+            let result = attempt(target("behaviour_nat"), &bytes);
+            result.unwrap_or_else(|wrong| panic!("{}, seed {seed}: {wrong}", pinhole_torture::nat::KINDS[kind]));
+        }
+    }
 }
 
 #[test]
@@ -80,4 +94,17 @@ fn every_target_is_one_for_cargo_fuzz_too() {
         let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(source.contains(&format!("target(\"{}\")", target.name)), "{}", path.display());
     }
+}
+
+#[test]
+fn runs_reach_what_they_are_for() {
+    let mut heard = [0; WORDS.len()];
+    for seed in 0..60 {
+        for mix in Mix::ALL {
+            let counts = router::heard(&bytes(seed, 2_000), mix);
+            heard.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    let heard: Vec<_> = WORDS.iter().zip(heard).collect();
+    assert!(heard.iter().all(|&(_, count)| count > 0), "{heard:#?}");
 }

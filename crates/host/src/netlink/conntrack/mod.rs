@@ -39,6 +39,12 @@ const GET_EXPECTATION: u16 = 2 << 8 | 1;
 /// Bytes of `struct nfgenmsg`.
 const FIXED: usize = 4;
 
+/// Reads a message as everything that it could be.
+pub(super) fn read_any(reply: &super::Reply) {
+    let _ = (Entry::parse(reply), Event::parse(reply), Expectation::parse(reply));
+    let _ = (CpuStatistics::parse(reply), Fill::parse(reply));
+}
+
 /// Every entry of this network namespace, both families.
 ///
 /// # Errors

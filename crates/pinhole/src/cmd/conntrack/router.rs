@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use clap::error::ErrorKind;
 use ipnet::IpNet;
-use pinhole_netfilter::rules::{Not, RulesError, Ruleset, Sets};
+use pinhole_netfilter::rules::{Not, Problem, RulesError, Ruleset, Sets};
 use pinhole_netfilter::script::Script;
 use pinhole_netfilter::settings::Personality;
 use pinhole_netfilter::tuple::Address;
@@ -146,8 +146,22 @@ pub(super) fn read_rules<A: Address>(path: &Path, sets: Option<(&str, &Path)>) -
         bail!("{} are rules of nft: give what iptables-save (or iptables-nft-save) writes", path.display());
     }
     let known = Ruleset::parse_known(&text, sets);
-    let (rules, left_out) = known.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    let (rules, left_out) = known.map_err(|error| {
+        let hint = match (is_of_other_family::<A>(&error), A::IS_V4) {
+            (false, _) => "",
+            (true, true) => "; rules for IPv6 are given with --rules6",
+            (true, false) => "; rules for IPv4 are given with --rules",
+        };
+        anyhow::anyhow!("{}: {error}{hint}", path.display())
+    })?;
     Ok(ReadRules { text, rules, left_out })
+}
+
+/// Whether rules are refused for an address of the other family.
+fn is_of_other_family<A: Address>(error: &RulesError) -> bool {
+    let Problem::Value { value, .. } = &error.problem else { return false };
+    let address = value.split(['/', ',', '-']).next().and_then(|address| address.parse().ok());
+    address.is_some_and(|address: IpAddr| address.is_ipv4() != A::IS_V4)
 }
 
 /// Rules that name interfaces which are not there match nothing: that is seldom meant, and this says so.

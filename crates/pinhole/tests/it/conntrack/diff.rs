@@ -10,7 +10,7 @@ use pinhole_wire::{pcap, text};
 use serde_json::Value;
 
 use crate::support::pinhole::{BINARY, Ended, Pinhole, run};
-use crate::support::ready::{find, ready};
+use crate::support::ready::ready;
 
 const PROGRAMS: &[&str] = &["nft", "iptables-restore"];
 
@@ -268,27 +268,22 @@ fn wrong_arguments_and_rules_that_are_not_known_are_said_before_anything_is_made
 
 #[test]
 fn who_may_not_make_namespaces_is_told_what_to_change() {
-    let Some(setpriv) = find("setpriv").filter(|_| rustix::process::geteuid().is_root()) else {
-        eprintln!("SKIP: only root can be somebody without privileges, by setpriv");
-        return;
-    };
-    let files = Files::new("unprivileged");
-    let path = files.with("one.pkt", "in > 10.0.0.1:1 > 198.51.100.1:2 udp 5\n");
-    let binary = fs::read(BINARY).expect("the program");
-    let copy = files.with("pinhole", binary);
-    fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("our file");
-    // No user namespace within this one: as where the machine forbids them.
-    let mut command = Command::new(setpriv);
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]);
-    let ended = run(command.args([&copy, "conntrack", "diff", &path]));
-    if ended.code == Some(0) {
-        // User namespaces are allowed here: then it works for everybody.
-        assert!(ended.stdout.ends_with("no difference in 1 packet\n"), "{}", ended.stdout);
+    if !ready(&["unshare", "setpriv", "nft", "iptables-restore"]) {
         return;
     }
-    assert_eq!(ended.code, Some(2), "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stderr.contains("cannot make network namespaces here"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("or run it as root"), "{}", ended.stderr);
+    let files = Files::new("unprivileged");
+    let path = files.with("one.pkt", "in > 10.0.0.1:1 > 198.51.100.1:2 udp 5\n");
+    // A user namespace in which no further one may be made, and a process without capabilities in it.
+    let line = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces; \
+         exec setpriv --bounding-set=-all --inh-caps=-all {BINARY} conntrack diff {path}"
+    );
+    let ended = run(Command::new("unshare").args(["-U", "-r", "sh", "-c", &line]));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
+    for words in ["cannot make network namespaces here", "`sudo sysctl user.max_user_namespaces=", "or run it as root"]
+    {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ mod stage;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
+use pinhole_host::gateway::Plane;
 use pinhole_host::nft::{Policy, Ports};
 use pinhole_netfilter::behaviour::{Behaviour, Dependence, Pairing};
-use pinhole_netns::gateway::{Crossing, Offload, Plane};
+use pinhole_netns::{Crossing, Offload};
 use serde_json::{Value, json};
 
 use crate::support::pinhole::{BINARY, Pinhole, run};

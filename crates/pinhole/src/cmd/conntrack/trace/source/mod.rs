@@ -1,9 +1,7 @@
 //! Where packets come from: lines of the command line or standard input, a script, or a capture. One at a time, so that a
 //! capture may be longer than memory.
 
-mod capture;
 mod lines;
-mod link;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pinhole_netfilter::script::{self, Script};
+use pinhole_wire::pcap::Capture;
 
 use super::Args;
 use super::world::World;
 use crate::cmd::conntrack::router::wrong_usage;
-use capture::Capture;
 use lines::Lines;
 
 /// What happens to the router.
@@ -101,7 +99,7 @@ impl Source {
             },
             From::Capture(capture) => {
                 let was_whole = !capture.is_cut();
-                let next = capture.next()?;
+                let next = capture.next_packet()?;
                 if was_whole && capture.is_cut() {
                     world.trust_checksums();
                     self.notes.push(
@@ -160,7 +158,7 @@ impl Packets {
     /// # Errors
     /// If the capture is damaged or ends in the middle of a packet.
     pub(in crate::cmd::conntrack) fn next(&mut self) -> Result<Option<(Duration, Vec<u8>)>> {
-        Ok(self.0.next()?)
+        self.0.next_packet().map_err(Into::into)
     }
 
     /// How many frames had no IP packet in them.
