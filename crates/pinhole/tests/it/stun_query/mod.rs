@@ -207,7 +207,7 @@ fn watching_tells_when_the_mapping_moves() {
     }
     let stage = Stage::new("watch", Serves::Ours);
     stage.load("eim-apdf");
-    let line = format!("--watch 0.2 --json --from-port 40200 {}", SERVER[0]);
+    let line = format!("--watch=0.2 --json --from-port 40200 {}", SERVER[0]);
     let mut watch = Pinhole::spawn("watch", &mut stage.command(&line));
     let first = watch.wait_for("an answer", |event| event["mapped"].is_string());
     assert_eq!((&first["mapped"], &first["moved"]), (&json!(format!("{PUBLIC}:40200")), &json!(false)));
@@ -338,7 +338,7 @@ fn the_kernels_two_timers_for_udp_are_both_found() {
     stage.masquerade(Ports::Kept, Policy::Drop);
     stage.set_timers(7, 10);
     // Longer than other programs are waited for.
-    let mut command = stage.command(&format!("--discover --udp --json --lifetime 16 {}", SERVER[0]));
+    let mut command = stage.command(&format!("--discover --udp --json --lifetime=16 {}", SERVER[0]));
     let output = command.stdin(std::process::Stdio::null()).output().expect("it runs");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     for (name, real) in [("lifetime", 7.0), ("stream_lifetime", 10.0)] {
