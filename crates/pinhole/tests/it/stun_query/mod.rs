@@ -346,6 +346,6 @@ fn the_kernels_two_timers_for_udp_are_both_found() {
         let bound = |which: &str| verdict["value"][which].as_f64().unwrap_or_else(|| panic!("{name}: {found:#}"));
         // The kernel forgets up to a second late, and a busy machine looks late.
         let (survived, died) = (bound("survived_s"), bound("died_s"));
-        assert!(survived <= real + 1.0 && died >= real - 0.5 && died - survived <= 2.5, "{name}: {verdict}");
+        assert!(survived <= real + 1.0 && died >= real - 1.5 && died - survived <= 2.5, "{name}: {verdict}");
     }
 }
