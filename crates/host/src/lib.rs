@@ -10,6 +10,7 @@ pub mod local_time;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod probe;
 pub mod raw;
 pub mod stun;
 pub mod sysctl;

@@ -68,7 +68,7 @@ impl Openers {
 }
 
 /// Lets the kernel compute the UDP checksum of a raw IPv6 socket (RFC 3542 §3.1).
-fn set_checksum_offset(socket: &Socket, offset: libc::c_int) -> io::Result<()> {
+pub(crate) fn set_checksum_offset(socket: &Socket, offset: libc::c_int) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     // SAFETY: the descriptor is open, and the option's value is a c_int that outlives the call.
     let result = unsafe {

@@ -1,7 +1,9 @@
-//! How two hosts behind NATs open a way to each other.
+//! How two hosts behind NATs open a way to each other, and which NATs those are.
 //!
-//! So far one technique: the UDP punch between two endpoint-independent mappings, as a schedule of what to send when
-//! ([`punch`]). The machine neither sends nor knows WireGuard: a "knock" is whatever the caller does to make the peer's
-//! side answer, an "opener" a packet that only has to leave through one's own NAT.
+//! [`discovery`] finds out how a NAT behaves. [`punch`] is so far the one technique: the UDP punch between two
+//! endpoint-independent mappings, as a schedule of what to send when. The machine neither sends nor knows WireGuard: a "knock"
+//! is whatever the caller does to make the peer's side answer, an "opener" a packet that only has to leave through one's own
+//! NAT.
 
+pub mod discovery;
 pub mod punch;

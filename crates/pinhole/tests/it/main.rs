@@ -11,5 +11,6 @@ mod recover;
 mod restore;
 mod servers;
 mod stun;
+mod stun_query;
 mod support;
 mod timewait;

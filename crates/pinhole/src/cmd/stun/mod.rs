@@ -1,6 +1,7 @@
-//! `pinhole stun`: serve STUN, and measure a server of it.
+//! `pinhole stun`: ask STUN servers, be one, and measure one.
 
 mod bench;
+mod query;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Query(Box<query::Args>),
     Serve(serve::Args),
     Bench(bench::Args),
 }
@@ -25,6 +27,7 @@ enum Command {
 /// Runs it.
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
+        Command::Query(args) => query::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(&args),
     }

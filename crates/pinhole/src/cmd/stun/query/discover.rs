@@ -1,0 +1,122 @@
+//! Behaviour discovery: by UDP and TCP side by side, each family that has servers.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use pinhole_host::probe::{Door, Route, discovery};
+use pinhole_stun::client::Transport;
+use pinhole_traversal::discovery::{Observation, Question, Report, Settings, Verdict, is_udp_blocked};
+use serde_json::Value;
+
+use super::servers::{self, Named};
+use super::{Args, json, refused, seed, table};
+use crate::cmd::print;
+
+/// What was found out about one family of addresses.
+#[derive(Debug)]
+pub(super) struct Findings {
+    pub(super) servers: Vec<Named>,
+    pub(super) udp: Option<Report>,
+    pub(super) tcp: Option<Report>,
+}
+
+impl Findings {
+    pub(super) fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.udp.iter().chain(&self.tcp)
+    }
+
+    /// Whether UDP is blocked, if it was asked by UDP.
+    pub(super) fn udp_blocked(&self) -> Option<Verdict<bool>> {
+        self.udp.as_ref().map(|udp| is_udp_blocked(udp, self.tcp.as_ref()))
+    }
+}
+
+pub(super) async fn run(args: &Args) -> Result<ExitCode> {
+    let route = args.route();
+    let servers = servers::resolve(&route, &args.servers, args.family(), true).await?;
+    let mut all = Vec::new();
+    for is_v4 in [true, false] {
+        let of: Vec<Named> = servers.iter().filter(|named| named.address.is_ipv4() == is_v4).cloned().collect();
+        if !of.is_empty() {
+            all.push(find(args, &route, of).await?);
+        }
+    }
+    if args.json {
+        let all: Vec<Value> = all.iter().map(json::findings).collect();
+        print(format!("{:#}\n", Value::Array(all)).as_bytes())?;
+    } else {
+        for findings in &all {
+            print(table::findings(findings, args.evidence).as_bytes())?;
+        }
+    }
+    let answered = all.iter().flat_map(Findings::reports).any(Report::is_answered);
+    if !answered {
+        bail!("no server answered; is there a way to the Internet? `pinhole stun query SERVER` asks a single one");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn find(args: &Args, route: &Route, servers: Vec<Named>) -> Result<Findings> {
+    let addresses: Vec<SocketAddr> = servers.iter().map(|named| named.address).collect();
+    check_port(args, route, &addresses)?;
+    let settings = |transport| -> Result<Settings> {
+        let port = args.from_port.filter(|_| transport == args.transport());
+        Ok(Settings { transport, servers: addresses.clone(), port, lifetime: args.lifetime, seed: seed()? })
+    };
+    let (udp, tcp) = (settings(Transport::Datagram)?, settings(Transport::Stream)?);
+    let mut progress = Progress::new(args);
+    let by_udp = async {
+        match args.tcp {
+            true => Ok(None),
+            false => discovery::discover(route, udp, |observation| progress.tell(observation)).await.map(Some),
+        }
+    };
+    let by_tcp = async {
+        match args.udp {
+            true => Ok(None),
+            false => discovery::discover(route, tcp, |_| {}).await.map(Some),
+        }
+    };
+    let (udp, tcp) = tokio::try_join!(by_udp, by_tcp).map_err(|error| refused(args, error))?;
+    progress.end();
+    Ok(Findings { servers, udp, tcp })
+}
+
+/// A port that another program has cannot be discovered from: what it sends in the middle would be taken for the NAT's doing.
+fn check_port(args: &Args, route: &Route, servers: &[SocketAddr]) -> Result<()> {
+    let (Some(port), Some(first)) = (args.from_port.filter(|_| !args.tcp), servers.first()) else { return Ok(()) };
+    let door = Door::open(route, *first, Some(port)).map_err(|error| refused(args, error))?;
+    if door.is_borrowed() {
+        bail!("port {port} is another program's; leave --from-port out: the NAT treats all ports alike");
+    }
+    Ok(())
+}
+
+/// A line that says what is awaited, where somebody looks at it.
+struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    fn new(args: &Args) -> Self {
+        let is_shown = args.lifetime.is_some() && std::io::stderr().is_terminal();
+        Self { is_shown }
+    }
+
+    /// Lifetimes take minutes; the rest is over before it is read.
+    fn tell(&mut self, observation: &Observation) {
+        if let Question::Lifetime { silence_ms: 1.., .. } = observation.question
+            && self.is_shown
+        {
+            eprint!("\r\x1b[K{}: {}", observation.question, observation.outcome);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.is_shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
