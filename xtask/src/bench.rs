@@ -7,6 +7,8 @@ mod direct;
 mod dns;
 mod gateway;
 mod process;
+mod stun;
+mod timewait;
 mod tunnel;
 
 use anyhow::{Result, bail};
@@ -35,6 +37,16 @@ const BENCHES: &[Bench] = &[
         name: "gateway",
         about: "Gb/s and packets/s through our engine beside the kernel's masquerade, as root: --seconds 3 --rounds 3",
         run: gateway::run,
+    },
+    Bench {
+        name: "timewait",
+        about: "simulated lifetimes, `timewait show` beside ss, CPU of `watch`, as root: --sockets 20000,200000 --rounds 5",
+        run: timewait::run,
+    },
+    Bench {
+        name: "stun",
+        about: "Binding requests per second against coturn, stund and a bare echo: --rounds 5 --seconds 2",
+        run: stun::run,
     },
     Bench {
         name: "tunnel",

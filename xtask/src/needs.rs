@@ -36,9 +36,18 @@ const NEEDS: &[Need] = &[
     Need { program: "wg", package: "wireguard-tools", without_it: "that `wg` can read and set our device" },
     Need { program: "wireguard-go", package: "wireguard-go", without_it: "tunnels to wireguard-go" },
     Need { program: "dig", package: "bind9-dnsutils", without_it: "DNS conformance by dig and delv" },
-    Need { program: "stun", package: "stun-client", without_it: "our NATs judged by RFC 3489's tests" },
+    Need {
+        program: "stun",
+        package: "stun-client",
+        without_it: "our NATs judged by RFC 3489's tests; our STUN server asked by its client",
+    },
     Need { program: "stund", package: "stun-server", without_it: "our NATs judged by RFC 3489's tests" },
-    Need { program: "turnserver", package: "coturn", without_it: "our NATs judged by RFC 5780's tests" },
+    Need {
+        program: "turnserver",
+        package: "coturn",
+        without_it: "our NATs judged by RFC 5780's tests; our STUN server asked by its clients",
+    },
+    Need { program: "openssl", package: "openssl", without_it: "STUN over TLS asked by openssl" },
     Need {
         program: "miniupnpd",
         package: "miniupnpd-nftables",

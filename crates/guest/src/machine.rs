@@ -19,8 +19,6 @@ const MACHINE: &[&str] = &[
     "tcg,thread=multi",
     "-cpu",
     "max,-adx",
-    "-m",
-    "768",
     "-nodefaults",
     "-nographic",
     "-serial",
@@ -29,6 +27,10 @@ const MACHINE: &[&str] = &[
     "none",
     "-no-reboot",
 ];
+
+/// Memory for the work, in MiB. The archive comes on top: it is in memory twice while it is unpacked, into a file system that
+/// takes no more than half of it all.
+const MEMORY: usize = 512;
 
 /// Quiet, off at once when it ends or panics, and without what costs time under emulation.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on tsc=reliable mitigations=off";
@@ -46,7 +48,8 @@ pub(crate) fn check() -> Result<(), String> {
 pub(crate) fn run(kernel: &Path, archive: &[u8], append: &str, patience: Duration) -> Result<String, String> {
     let initrd = Temporary::new(archive)?;
     let mut command = Command::new(QEMU);
-    command.args(MACHINE).arg("-kernel").arg(kernel).arg("-initrd").arg(&initrd.0);
+    let memory = MEMORY + 3 * (archive.len() >> 20);
+    command.args(MACHINE).args(["-m", &memory.to_string()]).arg("-kernel").arg(kernel).arg("-initrd").arg(&initrd.0);
     command.args(["-append", &format!("{COMMAND_LINE} {append}")]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut machine = Machine(command.spawn().map_err(|error| format!("{QEMU}: {error}"))?);

@@ -2,8 +2,10 @@
 
 mod batch;
 mod bound;
+pub mod clock;
 pub mod dns;
 pub mod embedded;
+pub mod gateway;
 pub mod local_time;
 pub mod namespace;
 pub mod netlink;
@@ -12,6 +14,7 @@ pub mod probe;
 pub mod raw;
 pub mod stun;
 pub mod survey;
+pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod wireguard;

@@ -11,6 +11,7 @@ mod server;
 mod shard;
 mod sites;
 mod tcp;
+pub mod tls;
 
 pub use counters::{Counter, Counters};
 pub use server::{Config, Server};

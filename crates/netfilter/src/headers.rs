@@ -9,6 +9,7 @@ use pinhole_wire::{Malformed, Protocol, checksum, icmp, ipv4, ipv6};
 
 use crate::fragment::Fragmented;
 use crate::nat::Manip;
+use crate::plain::Plain;
 use crate::tuple::{Address, GRE, Tuple};
 
 /// The IP headers of a packet.
@@ -40,19 +41,12 @@ pub enum Fragment {
 }
 
 /// What differs between the families.
-pub trait Family: Address + Fragmented {
+pub trait Family: Address + Fragmented + Plain {
     /// Reads the IP headers. IPv4's checksum must be right.
     ///
     /// # Errors
     /// What is wrong with the headers; [`Malformed::Length`] too for a wrong header checksum.
     fn headers(packet: &[u8]) -> Result<Headers<Self>, Malformed>;
-
-    /// The length of a header without options, in bytes.
-    const PLAIN_HEADER: usize;
-
-    /// Source, destination and protocol of a packet that has nothing special: no options or extension headers, no fragment,
-    /// nothing behind it, a right checksum, a time to live that lets it pass, one host on either side, TCP or UDP.
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)>;
 
     /// Reads the IP headers of a packet that an ICMP error quotes: it may be cut, and its checksum is not looked at.
     ///
@@ -63,10 +57,6 @@ pub trait Family: Address + Fragmented {
     /// Writes this address over the source or the destination, IPv4's checksum included. `packet` begins with a header
     /// that [`headers`](Self::headers) or [`quoted_headers`](Self::quoted_headers) could read.
     fn put(self, packet: &mut [u8], end: Manip);
-
-    /// Writes both addresses and takes one from the time to live of a packet that is [`plain`](Self::plain). `addresses` is
-    /// what the new addresses are more than the old ones, as [`difference`](Self::difference) says.
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, addresses: u32);
 
     /// Takes one from the time to live or hop limit, which is at least one, IPv4's checksum included.
     fn decrement_ttl(packet: &mut [u8]);
@@ -107,15 +97,6 @@ pub trait Family: Address + Fragmented {
     fn is_icmp_error(message_type: u8) -> bool;
 }
 
-/// A one's complement sum in 16 bits.
-#[inline]
-pub(crate) const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
-}
-
 /// `checksum` after a change of which `difference` is the one's complement sum of the new words and the complements of
 /// the old ones (RFC 1624 equation 3).
 pub(crate) const fn correct(checksum: u16, difference: u32) -> u16 {
@@ -145,25 +126,6 @@ impl Family for Ipv4Addr {
         Ok(Headers { end: total, ..headers })
     }
 
-    const PLAIN_HEADER: usize = ipv4::HEADER_LEN;
-
-    #[inline]
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)> {
-        let header = packet.first_chunk::<{ ipv4::HEADER_LEN }>()?;
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (first, place, middle, src, dst) = (word(0), word(4), word(8), word(12), word(16));
-        let sum = u64::from(first) + u64::from(place) + u64::from(middle) + u64::from(src) + u64::from(dst);
-        let (ttl, protocol) = (middle >> 24, (middle >> 16) as u8);
-        // Version 4, five words of header, and no byte too many; neither "more fragments" nor an offset.
-        let is_plain = (first & 0xff00_ffff == 0x4500_0000 | packet.len() as u32)
-            & (place & 0x3fff == 0)
-            & (ttl > 1)
-            & ((protocol == 6) | (protocol == 17))
-            & (fold(sum) == 0xffff);
-        let (src, dst) = (Self::from_bits(src), Self::from_bits(dst));
-        (is_plain && src.is_unicast()).then_some((src, dst, protocol))
-    }
-
     fn quoted_headers(quote: &[u8]) -> Result<Headers<Self>, Malformed> {
         read_v4(quote)
     }
@@ -182,17 +144,6 @@ impl Family for Ipv4Addr {
     }
 
     #[inline]
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, addresses: u32) {
-        let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() else { return };
-        header[8] = header[8].wrapping_sub(1);
-        // The time to live is the upper octet of its word: one less of it is 0xfeff more.
-        let sum = correct(u16::from_be_bytes([header[10], header[11]]), addresses + 0xfeff);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        header[12..16].copy_from_slice(&src.octets());
-        header[16..20].copy_from_slice(&dst.octets());
-    }
-
-    #[inline]
     fn decrement_ttl(packet: &mut [u8]) {
         let [ttl, _, a, b] = &mut packet[8..12] else { return };
         *ttl = ttl.wrapping_sub(1);
@@ -204,7 +155,8 @@ impl Family for Ipv4Addr {
 
     #[inline]
     fn is_unicast(self) -> bool {
-        !matches!(self.octets()[0], 0 | 127 | 224..=239) && self != Self::BROADCAST
+        // 0.0.0.0/8 is like any other network since Linux 5.3.
+        !matches!(self.octets()[0], 127 | 224..=239) && !self.is_unspecified() && self != Self::BROADCAST
     }
 
     fn is_many(self) -> bool {
@@ -297,21 +249,6 @@ impl Family for Ipv6Addr {
         })
     }
 
-    const PLAIN_HEADER: usize = ipv6::HEADER_LEN;
-
-    #[inline]
-    fn plain(packet: &[u8]) -> Option<(Self, Self, u8)> {
-        let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
-        let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-        let is_plain = header[0] >> 4 == 6
-            && length + ipv6::HEADER_LEN == packet.len()
-            && matches!(header[6], 6 | 17)
-            && header[7] > 1;
-        let address = |at: usize| header[at..].first_chunk::<16>().map(|&octets| Self::from_octets(octets));
-        let (src, dst) = (address(8)?, address(24)?);
-        (is_plain && src.is_unicast()).then_some((src, dst, header[6]))
-    }
-
     fn quoted_headers(quote: &[u8]) -> Result<Headers<Self>, Malformed> {
         // The length is that of the whole packet. A header that claims no more than what is there reads the same.
         let mut head = [0; MAX_QUOTE];
@@ -331,12 +268,6 @@ impl Family for Ipv6Addr {
         if let Some(field) = packet[at..].first_chunk_mut::<16>() {
             *field = self.octets();
         }
-    }
-
-    fn readdress(packet: &mut [u8], src: Self, dst: Self, _: u32) {
-        src.put(packet, Manip::Source);
-        dst.put(packet, Manip::Destination);
-        Self::decrement_ttl(packet);
     }
 
     fn decrement_ttl(packet: &mut [u8]) {

@@ -29,6 +29,7 @@ mod headers;
 pub mod helper;
 mod interface;
 pub mod nat;
+mod plain;
 pub mod ports;
 pub mod router;
 pub mod rules;

@@ -69,21 +69,40 @@ pub(crate) fn set_destination_port<A: Family>(packet: &mut [u8], headers: &Heade
     }
 }
 
-/// Shifts the sequence number of a TCP segment, and what it acknowledges.
-pub(crate) fn adjust<A: Family>(packet: &mut [u8], headers: &Headers<A>, seqadj: &Seqadj, direction: Direction) {
+/// Shifts the sequence number of a TCP segment, and what it acknowledges. `false` if the packet is to be dropped: it ends
+/// before its options do.
+///
+/// Linux does so to ICMP errors about the reply direction as well, as if they were segments, and spoils what they quote (measured on
+/// 6.18): so it is here.
+pub(crate) fn adjust<A: Family>(
+    packet: &mut [u8],
+    headers: &Headers<A>,
+    seqadj: &Seqadj,
+    direction: Direction,
+) -> bool {
     let body = &mut packet[headers.offset..headers.end];
-    let Ok(mut segment) = tcp::Packet::new_checked(&mut *body) else { return };
-    let (seq, ack, header) = (segment.seq(), segment.ack(), segment.header_len());
+    if body.len() < tcp::HEADER_LEN {
+        return false;
+    }
+    let word = |body: &[u8], at: usize| u32::from_be_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
+    let (seq, ack, header) = (word(body, 4), word(body, 8), usize::from(body[12] >> 4) * 4);
     let (new_seq, new_ack) = (seqadj.adjust_seq(direction, seq), seqadj.adjust_ack(direction, ack));
-    let has_ack = segment.flags().contains(tcp::Flags::ACK);
-    let mut checksum = correct_u32(segment.checksum(), seq, new_seq);
-    segment.set_seq(new_seq);
+    let has_ack = body[13] & tcp::Flags::ACK.0 != 0;
+    let mut checksum = correct_u32(u16::from_be_bytes([body[16], body[17]]), seq, new_seq);
+    body[4..8].copy_from_slice(&new_seq.to_be_bytes());
     if has_ack {
         checksum = correct_u32(checksum, ack, new_ack);
-        segment.set_ack(new_ack);
+        body[8..12].copy_from_slice(&new_ack.to_be_bytes());
     }
-    segment.set_checksum(checksum);
+    body[16..18].copy_from_slice(&checksum.to_be_bytes());
+    if !has_ack {
+        return true;
+    }
+    if header > body.len() {
+        return false;
+    }
     adjust_sack(body, header, seqadj, direction);
+    true
 }
 
 fn adjust_sack(body: &mut [u8], header: usize, seqadj: &Seqadj, direction: Direction) {

@@ -10,6 +10,9 @@ use crate::rules::Hook;
 
 /// Who is told what happens to a packet.
 pub trait Watch {
+    /// Whether anybody listens: if not, what only a note would say need not be found out.
+    const LISTENS: bool = true;
+
     /// Is told one thing. `note` is only made if somebody listens.
     fn note<N: fmt::Display>(&mut self, topic: Topic, note: impl FnOnce() -> N);
 
@@ -31,6 +34,8 @@ pub trait Watch {
 
 /// Nobody.
 impl Watch for () {
+    const LISTENS: bool = false;
+
     #[inline(always)]
     fn note<N: fmt::Display>(&mut self, _: Topic, _: impl FnOnce() -> N) {}
 }

@@ -1,13 +1,14 @@
 //! Two hosts with our engine as the router between them, for measurements: `crossing behaviour|rules offload|plain`.
 //!
 //! Says the processes that hold the namespaces of the host inside and of the host outside, whose addresses are those of
-//! `gateway::Crossing`, and carries packets until its standard input ends.
+//! `Crossing`, and carries packets until its standard input ends.
 
 use std::error::Error;
 use std::io::Read;
 
+use pinhole_host::gateway::Plane;
 use pinhole_netfilter::behaviour::Behaviour;
-use pinhole_netns::gateway::{Crossing, Offload, Plane};
+use pinhole_netns::{Crossing, Offload};
 
 /// What a plain Linux router with one public address has.
 const RULES: &str = "*nat\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n";

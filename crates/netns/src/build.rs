@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use ipnet::{IpNet, Ipv4Net};
+use pinhole_host::gateway::Plane;
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::route::{self, address, link, table};
 use pinhole_host::{netlink, nft};
@@ -11,7 +12,6 @@ use pinhole_lab::{Core, Fault, Home, RouterKind, Site, Topology};
 use pinhole_netfilter::rules::RulesError;
 
 use crate::engine::Engine;
-use crate::gateway::Plane;
 use crate::host::Host;
 use crate::internet::{Internet, Place};
 use crate::nat::{Router, WAN, single};

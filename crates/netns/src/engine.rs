@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pinhole_host::gateway::Plane;
 use pinhole_lab::{Core, Input, Ledger, Output, Port, Seen};
 use pinhole_netfilter::Packet;
 use pinhole_netfilter::behaviour::Side;
@@ -18,7 +19,6 @@ use pinhole_wire::offload::VnetHdr;
 use pinhole_wire::pcap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use crate::gateway::Plane;
 use crate::tun::Tun;
 
 /// The largest packet of a TUN device without offload.

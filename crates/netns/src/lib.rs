@@ -5,14 +5,14 @@
 //! hangs on the Internet by a TUN device whose other end is held by one thread of this process, which drives the
 //! [`Core`](pinhole_lab::Core) in real time. So packets are the kernel's, NAT is nf_tables, and delay, loss and the witness
 //! are ours: no `netem`, no bridge and no external program is needed. A home's router may also be our engine, which then sits
-//! between its cable and the core; on its own, between two hosts, it is a [`Gateway`](gateway::Gateway). Everything dies with
+//! between its cable and the core; on its own, between two hosts, it is a [`Crossing`]. Everything dies with
 //! the [`Internet`], and with this process.
 //!
 //! Needs the privileges of [`pinhole_host::namespace::privilege::acquire`]. IPv4 only.
 
 mod build;
+mod crossing;
 mod engine;
-pub mod gateway;
 mod host;
 mod internet;
 mod nat;
@@ -21,6 +21,7 @@ mod program;
 mod tun;
 
 pub use build::BuildError;
+pub use crossing::{Crossing, Offload};
 pub use engine::Tap;
 pub use host::Host;
 pub use internet::Internet;

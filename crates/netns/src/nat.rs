@@ -4,6 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use pinhole_host::gateway::Plane;
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::conntrack;
 use pinhole_host::nft::{self, Policy, Ports, Ruleset};
@@ -13,7 +14,6 @@ use pinhole_netfilter::behaviour::Listed;
 use pinhole_netfilter::rules::RulesError;
 
 use crate::engine::Engine;
-use crate::gateway::Plane;
 use crate::host::Host;
 
 /// The table of ours in a router.

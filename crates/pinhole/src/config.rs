@@ -6,12 +6,13 @@
 pub mod stun;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use pinhole_dns::Name;
+use pinhole_netfilter::behaviour::Behaviour;
 use serde::{Deserialize, Deserializer};
 
 /// Where the file is looked for when `-c` is not given.
@@ -31,6 +32,8 @@ pub struct Config {
     /// Endpoint agents, one per device.
     #[serde(default)]
     pub agent: Vec<Agent>,
+    /// The NAT between two interfaces of this host.
+    pub gateway: Option<Gateway>,
 }
 
 /// A device to bring up from a wg-quick file.
@@ -211,6 +214,109 @@ pub fn default_keepalive() -> u16 {
     pinhole_agent::endpoint::KEEPALIVE
 }
 
+/// A gateway's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// The interface that the hosts behind the NAT are at.
+    pub inside: String,
+    /// The interface that everybody else is at.
+    pub outside: String,
+    /// The address that the outside sees. Absent: the first one of `outside`, whatever becomes of it.
+    pub external: Option<Ipv4Addr>,
+    /// The ports of it that are the gateway's. Absent: all, unless the address is this host's own; then those above the ports
+    /// that the host itself draws from.
+    pub ports: Option<Ports>,
+    /// The name of a behaviour to begin with.
+    pub preset: Option<String>,
+    /// What is different from that, in words.
+    pub behaviour: Option<String>,
+    /// A file as iptables-save writes it, instead of a behaviour.
+    pub rules: Option<PathBuf>,
+}
+
+/// What a gateway is if nothing is said.
+const DEFAULT_PRESET: &str = "openwrt";
+
+impl Gateway {
+    /// What can be told without the interfaces.
+    ///
+    /// # Errors
+    /// One that says what to change.
+    pub fn check(&self) -> Result<()> {
+        if self.inside == self.outside {
+            bail!("the inside and the outside of the gateway are both {}: name two interfaces", self.inside);
+        }
+        if self.rules.is_some() && (self.behaviour.is_some() || self.preset.is_some()) {
+            bail!("rules say what the gateway does, and so does a behaviour: give one of them");
+        }
+        self.parse_behaviour().map(drop)
+    }
+
+    /// The behaviour, without the ports.
+    ///
+    /// # Errors
+    /// The word that is wrong.
+    pub fn parse_behaviour(&self) -> Result<Behaviour> {
+        let words = self.behaviour.as_deref().unwrap_or_default();
+        let has_preset = words.split_ascii_whitespace().next().is_some_and(|word| !word.contains('='));
+        let text = match &self.preset {
+            Some(preset) => format!("{preset} {words}"),
+            None if has_preset => words.to_owned(),
+            None => format!("{DEFAULT_PRESET} {words}"),
+        };
+        text.parse().map_err(|error| anyhow::anyhow!("the behaviour has {error}"))
+    }
+
+    /// What it does, in words.
+    pub fn describe(&self) -> String {
+        match (&self.rules, &self.preset, &self.behaviour) {
+            (Some(rules), _, _) => format!("rules of {}", rules.display()),
+            (None, None, None) => DEFAULT_PRESET.to_owned(),
+            (None, preset, words) => {
+                let parts = preset.iter().chain(words).map(String::as_str);
+                parts.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+}
+
+/// A run of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Ports {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+impl std::str::FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match ends {
+            Some((first, last)) if 0 < first && first <= last => Ok(Self { first, last }),
+            Some(_) | None => Err(format!("`{text}` is not a range of ports: expected 61000-65535")),
+        }
+    }
+}
+
+impl TryFrom<String> for Ports {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::fmt::Display for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -233,8 +339,14 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        if self.wireguard.is_empty() && self.registry.is_none() && self.stun.is_none() && self.agent.is_empty() {
-            bail!("it names no role: add [[wireguard]], [registry], [stun] or [[agent]] (see pinhole.sample.toml)");
+        let is_empty = self.registry.is_none() && self.stun.is_none() && self.gateway.is_none();
+        if is_empty && self.wireguard.is_empty() && self.agent.is_empty() {
+            bail!(
+                "it names no role: add [[wireguard]], [registry], [stun], [[agent]] or [gateway] (see pinhole.sample.toml)"
+            );
+        }
+        if let Some(gateway) = &self.gateway {
+            gateway.check()?;
         }
         if let Some(registry) = &self.registry {
             registry.check()?;

@@ -38,9 +38,9 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
+    #[inline]
     fn add(self, after: Duration) -> Self {
-        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        Self { nanos: self.nanos.saturating_add(nanos) }
+        Self { nanos: self.nanos.saturating_add(nanos(after)) }
     }
 }
 
@@ -53,10 +53,16 @@ impl AddAssign<Duration> for Instant {
 impl Sub<Duration> for Instant {
     type Output = Self;
 
+    #[inline]
     fn sub(self, before: Duration) -> Self {
-        let nanos = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
-        Self { nanos: self.nanos.saturating_sub(nanos) }
+        Self { nanos: self.nanos.saturating_sub(nanos(before)) }
     }
+}
+
+/// A duration in nanoseconds, as far as they fit.
+#[inline]
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl fmt::Debug for Instant {

@@ -14,6 +14,7 @@
 //! Not here: how many NATs there are and where, what a first hop would grant, and what follows for a connection.
 
 mod allocation;
+mod calls;
 mod desk;
 mod evidence;
 mod filtering;
@@ -103,7 +104,7 @@ pub enum Input {
         /// To here.
         server: SocketAddr,
     },
-    /// Somebody connected to a socket.
+    /// A connection to a socket came about: somebody's, or by two knocks that crossed.
     Accepted {
         /// To this one.
         socket: SocketId,
@@ -183,6 +184,8 @@ pub enum Why {
     Sample,
     /// The next packet to one's own mapping is due.
     Hairpin,
+    /// A call is no longer waited for.
+    Call,
     /// A silent mapping is due to be looked for.
     Lifetime,
 }
@@ -219,6 +222,8 @@ struct Tracks {
     rounds: rounds::Track,
     samples: samples::Track,
     hairpin: hairpin::Track,
+    /// By TCP, with a server that may call back.
+    calls: Option<calls::Track>,
     lifetimes: Vec<lifetime::Track>,
     with_behaviour: bool,
 }
@@ -253,6 +258,9 @@ impl Discovery {
                 tracks.rounds.on_bound(now, &mut self.desk, socket);
                 tracks.samples.on_bound(now, &mut self.desk, socket);
                 tracks.hairpin.on_bound(now, &mut self.desk, socket);
+                if let Some(track) = &mut tracks.calls {
+                    track.on_bound(now, &mut self.desk, socket);
+                }
                 for track in &mut tracks.lifetimes {
                     track.on_bound(now, &mut self.desk, socket);
                 }
@@ -268,6 +276,9 @@ impl Discovery {
                 tracks.rounds.on_unbound(socket);
                 tracks.samples.on_unbound(socket);
                 tracks.hairpin.on_unbound(socket);
+                if let Some(track) = &mut tracks.calls {
+                    track.on_unbound(socket);
+                }
                 for track in &mut tracks.lifetimes {
                     track.on_unbound(&mut self.desk, socket);
                 }
@@ -306,6 +317,9 @@ impl Discovery {
                 tracks.rounds.on_settled(now, &mut self.desk, &settled);
                 tracks.samples.on_settled(&settled);
                 tracks.hairpin.on_settled(now, &mut self.desk, &settled);
+                if let Some(track) = &mut tracks.calls {
+                    track.on_settled(now, &mut self.desk, &settled);
+                }
                 for track in &mut tracks.lifetimes {
                     track.on_settled(now, &mut self.desk, &settled);
                 }
@@ -336,10 +350,15 @@ impl Discovery {
             }
             (Some(_) | None, _) => Vec::new(),
         };
+        let calls = match self.settings.transport {
+            Transport::Stream if with_behaviour => Some(calls::Track::start(desk, known.clone())),
+            Transport::Stream | Transport::Datagram => None,
+        };
         let tracks = Tracks {
             rounds: rounds::Track::start(desk, known, self.settings.port),
             samples: samples::Track::start(now, server),
             hairpin: hairpin::Track::start(desk, server),
+            calls,
             lifetimes,
             with_behaviour,
         };
@@ -378,6 +397,7 @@ impl Discovery {
         if let Stage::Asking(tracks) = &mut self.stage {
             tracks.samples.on_timeout(now, &mut self.desk);
             tracks.hairpin.on_timeout(now, &mut self.desk);
+            tracks.calls.iter_mut().for_each(|track| track.on_timeout(now, &mut self.desk));
             tracks.lifetimes.iter_mut().for_each(|track| track.on_timeout(now, &mut self.desk));
         }
         self.serve(now);
@@ -395,6 +415,7 @@ impl Tracks {
         self.rounds.is_over()
             && self.samples.is_over()
             && self.hairpin.is_over()
+            && self.calls.as_ref().is_none_or(calls::Track::is_over)
             && self.lifetimes.iter().all(lifetime::Track::is_over)
     }
 
@@ -404,6 +425,7 @@ impl Tracks {
         let parts = [
             deadline(self.samples.deadline(), Why::Sample),
             deadline(self.hairpin.deadline(), Why::Hairpin),
+            deadline(self.calls.as_ref().and_then(calls::Track::deadline), Why::Call),
             deadline(lifetimes, Why::Lifetime),
         ];
         parts.into_iter().fold(None, Deadline::earlier)
@@ -433,6 +455,9 @@ impl Machine for Discovery {
             Input::Accepted { socket, from } => {
                 if let Stage::Asking(tracks) = &mut self.stage {
                     tracks.hairpin.on_accepted(now, &mut self.desk, socket, from);
+                    if let Some(track) = &mut tracks.calls {
+                        track.on_accepted(now, &mut self.desk, socket, from);
+                    }
                 }
             }
         }

@@ -10,12 +10,13 @@ use crate::Protocol;
 
 /// A one's complement sum under way.
 ///
-/// Holds the sum in a `u64` and folds at the end: 2^48 words fit before it could overflow.
+/// Holds the sum in a `u64` and folds at the end: 2^24 calls of any kind fit before it could overflow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
 impl Sum {
     /// The empty sum.
+    #[inline]
     pub const fn new() -> Self {
         Self(0)
     }
@@ -30,12 +31,14 @@ impl Sum {
 
     /// Adds a 16-bit word.
     #[must_use]
+    #[inline]
     pub const fn word(self, word: u16) -> Self {
         Self(self.0 + word as u64)
     }
 
     /// Adds a 32-bit word.
     #[must_use]
+    #[inline]
     pub const fn long(self, long: u32) -> Self {
         Self(self.0 + (long >> 16) as u64 + (long & 0xffff) as u64)
     }
@@ -51,23 +54,41 @@ impl Sum {
 
     /// Adds bytes. An odd last byte counts as if a zero followed it, so only the last call may be odd.
     #[must_use]
+    #[inline]
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        // The sum does not depend on byte order except for a final swap (RFC 1071 §2 B), so whole native words are added
-        // and the compiler vectorises the loop.
-        let (words, rest) = bytes.as_chunks::<4>();
-        let mut sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        sum += u64::from(u32::from_ne_bytes(last));
-        self.word(u16::from_be(fold(sum)))
+        // The sum does not depend on byte order except for a final swap (RFC 1071 §2 B), so whole words are added: of long
+        // bytes short ones, whose loop the compiler vectorises, of short bytes long ones with their carries.
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut sum = if blocks.is_empty() { 0 } else { long(blocks.as_flattened()) };
+        let (quads, rest) = rest.as_chunks::<32>();
+        for quad in quads {
+            let (words, _) = quad.as_chunks::<8>();
+            sum = words.iter().fold(sum, |sum, &word| add(sum, u64::from_le_bytes(word)));
+        }
+        let (words, last) = rest.as_chunks::<8>();
+        for &word in words {
+            sum = add(sum, u64::from_le_bytes(word));
+        }
+        if !last.is_empty() {
+            let unused = 64 - 8 * last.len() as u32;
+            let word = match bytes.last_chunk::<8>() {
+                Some(&end) => u64::from_le_bytes(end) >> unused,
+                None => last.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            };
+            sum = add(sum, word);
+        }
+        // To swap octets is to multiply by 2^8, modulo the 2^16 - 1 that counts here.
+        Self(self.0 + (u64::from(halve(sum)) << 8))
     }
 
     /// The checksum: the one's complement of the sum.
+    #[inline]
     pub const fn finish(self) -> u16 {
         !fold(self.0)
     }
 
     /// Whether the bytes that were summed, with their checksum among them, are intact.
+    #[inline]
     pub const fn is_valid(self) -> bool {
         self.finish() == 0
     }
@@ -99,13 +120,34 @@ pub fn adjust_address(checksum: u16, old: IpAddr, new: IpAddr) -> u16 {
     !fold(u64::from(!checksum) + (0xffff - old) + new)
 }
 
+/// Bytes that are summed at a time where there are many.
+const BLOCK: usize = 128;
+
+/// The sum of many bytes, a multiple of four.
+fn long(bytes: &[u8]) -> u64 {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_le_bytes(word))).sum()
+}
+
+/// One's complement addition.
+#[inline]
+const fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u64
+}
+
 /// Adds the carries back in until 16 bits are left.
-const fn fold(mut sum: u64) -> u16 {
-    sum = (sum >> 32) + (sum & 0xffff_ffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+#[inline]
+const fn fold(sum: u64) -> u16 {
+    let sum = halve(sum);
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// Adds the carries back in until 32 bits are left.
+#[inline]
+const fn halve(sum: u64) -> u32 {
+    // Either half and the other one: the carry of the lower halves comes into the upper ones.
+    (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32
 }
 
 #[cfg(test)]

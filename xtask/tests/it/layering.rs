@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-wg", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-tunnel", &["pinhole-sansio", "pinhole-wire", "pinhole-wg"]),
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
+    ("pinhole-timewait", &["pinhole-sansio"]),
     (
         "pinhole-torture",
         &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-netfilter"],
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-wg",
             "pinhole-tunnel",
             "pinhole-traversal",
+            "pinhole-netfilter",
         ],
     ),
     ("pinhole-netns", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter", "pinhole-lab", "pinhole-host"]),
@@ -51,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-wg",
             "pinhole-tunnel",
             "pinhole-netfilter",
+            "pinhole-timewait",
             "pinhole-traversal",
             "pinhole-lab",
             "pinhole-agent",

@@ -177,16 +177,21 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 /// Splits what one receive gave into messages; stops at the first that does not parse.
-pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Reply> {
+pub(crate) fn split(bytes: &[u8]) -> impl Iterator<Item = Reply> {
+    messages(bytes).map(|(header, payload)| Reply { payload: payload.to_vec(), ..header })
+}
+
+/// As [`split`], with the payloads where they are and the replies' own empty.
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (Reply, &[u8])> {
     std::iter::from_fn(move || {
         let header = bytes.first_chunk::<HEADER>()?;
         let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let length = word(0) as usize;
-        let payload = bytes.get(HEADER..length)?.to_vec();
+        let payload = bytes.get(HEADER..length)?;
         let kind = u16::from_ne_bytes([header[4], header[5]]);
         let flags = u16::from_ne_bytes([header[6], header[7]]);
         let sequence = word(8);
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Reply { kind, flags, sequence, payload })
+        Some((Reply { kind, flags, sequence, payload: Vec::new() }, payload))
     })
 }

@@ -15,6 +15,7 @@ pub mod generic;
 mod message;
 pub mod monitor;
 pub mod route;
+pub mod sock_diag;
 mod socket;
 
 pub use any::read_any;

@@ -1,4 +1,4 @@
-//! Says that links, addresses or routes changed, so that an agent looks again.
+//! Says that links, addresses, routes or routing rules changed, so that an agent looks again.
 //!
 //! Events are coalesced: a laptop that wakes up makes dozens within milliseconds, and only the state after them matters.
 //! The monitor says which kinds of objects changed, never how; the tables themselves are the truth.
@@ -14,6 +14,8 @@ use super::{Error, Protocol, Socket};
 
 /// Events closer together than this are one change.
 const QUIET: Duration = Duration::from_millis(30);
+/// `RTMGRP_IPV4_RULE` (include/uapi/linux/rtnetlink.h).
+const RULES_V4: libc::c_int = 0x80;
 /// A change is reported after this long even if events keep coming.
 const LONGEST: Duration = Duration::from_millis(250);
 
@@ -26,15 +28,17 @@ pub struct Changes {
     pub addresses: bool,
     /// A route came or went.
     pub routes: bool,
+    /// A routing rule of IPv4 came or went.
+    pub rules: bool,
 }
 
 impl Changes {
     /// Anything may have changed: events were lost.
-    const ALL: Self = Self { links: true, addresses: true, routes: true };
+    const ALL: Self = Self { links: true, addresses: true, routes: true, rules: true };
 
     /// Whether something changed.
     pub fn any(self) -> bool {
-        self.links || self.addresses || self.routes
+        self.links || self.addresses || self.routes || self.rules
     }
 
     fn note(&mut self, kind: u16) {
@@ -42,6 +46,7 @@ impl Changes {
             libc::RTM_NEWLINK | libc::RTM_DELLINK => self.links = true,
             libc::RTM_NEWADDR | libc::RTM_DELADDR => self.addresses = true,
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => self.routes = true,
+            libc::RTM_NEWRULE | libc::RTM_DELRULE => self.rules = true,
             _ => {}
         }
     }
@@ -64,7 +69,8 @@ impl Monitor {
             | libc::RTMGRP_IPV4_IFADDR
             | libc::RTMGRP_IPV6_IFADDR
             | libc::RTMGRP_IPV4_ROUTE
-            | libc::RTMGRP_IPV6_ROUTE;
+            | libc::RTMGRP_IPV6_ROUTE
+            | RULES_V4;
         let socket = Socket::open_with_groups(Protocol::Route, groups as u32)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         // SAFETY: the socket owns its descriptor, keeps it until it is dropped, and always gives the same one.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 
-use super::message::{HEADER, attributes, split};
+use super::message::{HEADER, attributes, messages, split};
 use super::{Error, Message, Reply};
+use crate::clock;
 
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const ACK: u16 = libc::NLM_F_ACK as u16;
@@ -139,6 +140,36 @@ impl Socket {
             }
         }
         Err(Error::Overrun)
+    }
+
+    /// Asks for a whole table whose entries change all the time anyway, and hands each entry's payload to `take` where it was
+    /// received, without a copy, with the time by which the kernel had written it ([`clock::now_ns`]).
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn dump_in_place(&mut self, message: Message, mut take: impl FnMut(&[u8], u64)) -> Result<(), Error> {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        self.send(&message.finish(REQUEST | DUMP, self.sequence))?;
+        loop {
+            // The kernel writes the next part of a dump when one is taken.
+            let written_ns = clock::now_ns();
+            let (_, length) = match net::recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::TRUNC) {
+                Err(rustix::io::Errno::INTR) => continue,
+                received => received?,
+            };
+            let part = self.buffer.get(..length).ok_or(Error::Malformed("answer of more than 64 KiB"))?;
+            for (header, payload) in messages(part).filter(|(header, _)| header.sequence == self.sequence) {
+                match header.kind {
+                    KIND_ERROR | KIND_DONE => {
+                        let reply = Reply { payload: payload.to_vec(), ..header };
+                        let error = if reply.kind == KIND_DONE { done(&reply) } else { refusal(&reply) };
+                        return error.map_or(Ok(()), Err);
+                    }
+                    kind if kind >= KIND_FIRST => take(payload, written_ns),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Sends several messages as one datagram, each asking for an acknowledgement if `acknowledged` says so, and waits for

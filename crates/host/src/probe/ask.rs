@@ -86,6 +86,10 @@ impl Asker {
         schedule: Schedule,
         mut told: impl FnMut(SocketAddr, Result<Box<Answer>, Failure>) -> bool,
     ) -> io::Result<()> {
+        if let Way::Stream { events, .. } = &mut self.way {
+            // Connections that have ended since the last time are made anew, and are no news.
+            while events.try_recv().is_ok() {}
+        }
         let mut waiting: BTreeMap<RequestId, SocketAddr> = BTreeMap::new();
         let mut unsent: Vec<SocketAddr> = Vec::new();
         for server in servers {
@@ -113,11 +117,11 @@ impl Asker {
                     }
                     (Output::Transmit { .. } | Output::Stream { .. }, _) | (Output::Stray { .. }, _) => {}
                     (Output::Done { request, answer }, _) => {
-                        if let Some(server) = waiting.remove(&request) {
-                            if !told(server, answer) {
-                                waiting.keys().for_each(|request| self.client.cancel(*request));
-                                return Ok(());
-                            }
+                        if let Some(server) = waiting.remove(&request)
+                            && !told(server, answer)
+                        {
+                            waiting.keys().for_each(|request| self.client.cancel(*request));
+                            return Ok(());
                         }
                     }
                 }

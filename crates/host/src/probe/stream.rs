@@ -3,10 +3,10 @@
 //! Listener and connections share the port by `SO_REUSEPORT`. Connections are ended with a reset (`SO_LINGER` 0), so that
 //! their port is free at once and the NAT knows that they are over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pinhole_stun::client::SocketId;
 use pinhole_stun::stream::{Next, next};
@@ -20,6 +20,8 @@ use super::{Route, unspecified};
 
 /// How long a connection may take to come about: one retransmission of its SYN, and a round trip.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a knock is given before the next one takes its place: the way to the NAT and back, twice.
+const KNOCK: Duration = Duration::from_millis(90);
 /// Connections to a listener that wait to be accepted.
 const BACKLOG: i32 = 16;
 /// Messages that wait to be written to a connection.
@@ -34,7 +36,7 @@ pub(super) enum Event {
     Message { socket: SocketId, server: SocketAddr, bytes: Vec<u8> },
     /// A connection could not be made or has ended.
     Closed { socket: SocketId, server: SocketAddr },
-    /// Somebody connected.
+    /// Somebody connected, or was connected to by a knock.
     Accepted { socket: SocketId, from: SocketAddr },
 }
 
@@ -51,7 +53,7 @@ struct Port {
     number: u16,
     listener: JoinHandle<()>,
     connections: BTreeMap<SocketAddr, (mpsc::Sender<Vec<u8>>, JoinHandle<()>)>,
-    knocks: Vec<JoinHandle<()>>,
+    knocks: BTreeMap<SocketAddr, (Instant, JoinHandle<()>)>,
 }
 
 impl Streams {
@@ -67,15 +69,20 @@ impl Streams {
         let listener = TcpListener::from_std(bound.into())?;
         let events = self.events.clone();
         let accept = async move {
-            // Whoever connects is told of, and not talked to.
-            while let Ok((_stream, from)) = listener.accept().await {
+            // Whoever connects is told of, and not talked to. A reset at once might come before the other side has looked.
+            let mut held = VecDeque::new();
+            while let Ok((stream, from)) = listener.accept().await {
+                held.push_back(stream);
+                if held.len() > BACKLOG as usize {
+                    held.pop_front();
+                }
                 if events.send(Event::Accepted { socket, from }).await.is_err() {
                     return;
                 }
             }
         };
         let listener = tokio::spawn(accept);
-        self.ports.insert(socket, Port { number, listener, connections: BTreeMap::new(), knocks: Vec::new() });
+        self.ports.insert(socket, Port { number, listener, connections: BTreeMap::new(), knocks: BTreeMap::new() });
         Ok(number)
     }
 
@@ -110,12 +117,29 @@ impl Streams {
         }
     }
 
-    /// Tries to connect from a port, and leaves it at that.
+    /// Tries to connect from a port. If two hosts do that at once, one connection comes of it and none is accepted: it is told of as
+    /// if it were.
     pub(super) fn knock(&mut self, socket: SocketId, to: SocketAddr) {
+        let before = self.ports.get(&socket).and_then(|port| port.knocks.get(&to));
+        if before.is_some_and(|(at, task)| !task.is_finished() && at.elapsed() < KNOCK) {
+            return;
+        }
+        // There can be one connection between two endpoints: an older attempt makes place.
+        if let Some((_, task)) = before {
+            task.abort();
+        }
         let Some(bound) = self.port(socket).and_then(|number| self.bound(number, to).ok()) else { return };
-        let task = tokio::spawn(async move { drop(connect(bound, to).await) });
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            if let Ok(_stream) = connect(bound, to).await {
+                // Nobody waits any more if this fails.
+                let _ = events.send(Event::Accepted { socket, from: to }).await;
+                // Held until the port is closed, or the next knock takes its place.
+                std::future::pending::<()>().await;
+            }
+        });
         if let Some(port) = self.ports.get_mut(&socket) {
-            port.knocks.push(task);
+            port.knocks.insert(to, (Instant::now(), task));
         }
     }
 
@@ -139,7 +163,7 @@ impl Drop for Port {
     fn drop(&mut self) {
         self.listener.abort();
         self.connections.values().for_each(|(_, task)| task.abort());
-        self.knocks.iter().for_each(JoinHandle::abort);
+        self.knocks.values().for_each(|(_, task)| task.abort());
     }
 }
 

@@ -94,6 +94,15 @@ pub fn run(load: &Load) -> io::Result<Measured> {
     Ok(measured)
 }
 
+/// A request without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: u32,
+    at: Instant,
+    /// It has been given up; an answer is late and not wrong.
+    lost: bool,
+}
+
 /// A connected socket with buffers.
 struct Client {
     socket: UdpSocket,
@@ -102,8 +111,8 @@ struct Client {
     mark: [u8; 8],
     next: u32,
     outstanding: usize,
-    /// When a request was sent that is outstanding, by its number.
-    sent: Vec<Option<(u32, Instant)>>,
+    /// The requests without an answer, by their number.
+    sent: Vec<Option<Sent>>,
     requests: Box<[[u8; 20]; BATCH]>,
     answers: Box<[[u8; ANSWER]; BATCH]>,
 }
@@ -158,7 +167,7 @@ impl Client {
             Err(_) => return Err(io::Error::last_os_error()),
         };
         for _ in 0..sent {
-            self.sent[self.next as usize % REMEMBERED] = Some((self.next, now));
+            self.sent[self.next as usize % REMEMBERED] = Some(Sent { number: self.next, at: now, lost: false });
             self.next = self.next.wrapping_add(1);
         }
         self.outstanding += sent;
@@ -190,16 +199,16 @@ impl Client {
         for (header, answer) in headers.iter().zip(self.answers.iter()).take(received) {
             let bytes = &answer[..(header.msg_len as usize).min(ANSWER)];
             let number = number(bytes, &self.mark, self.own);
-            let slot = number.map(|number| (number, &mut self.sent[number as usize % REMEMBERED]));
-            match slot {
-                Some((number, slot)) if slot.is_some_and(|(known, _)| known == number) => {
-                    if let Some((_, at)) = slot.take() {
-                        measured.latency.add(now.duration_since(at));
-                    }
+            let asked =
+                number.and_then(|number| self.sent[number as usize % REMEMBERED].take_if(|sent| sent.number == number));
+            match asked {
+                Some(Sent { lost: true, .. }) => {}
+                Some(Sent { at, lost: false, .. }) => {
+                    measured.latency.add(now.duration_since(at));
                     measured.answers += 1;
                     self.outstanding = self.outstanding.saturating_sub(1);
                 }
-                Some(_) | None => measured.wrong += 1,
+                None => measured.wrong += 1,
             }
         }
         Ok(received)
@@ -207,7 +216,7 @@ impl Client {
 
     /// Gives up what is outstanding; how much that is.
     fn forget(&mut self) -> u64 {
-        self.sent.fill(None);
+        self.sent.iter_mut().flatten().for_each(|sent| sent.lost = true);
         std::mem::take(&mut self.outstanding) as u64
     }
 }

@@ -12,15 +12,17 @@ use pinhole_stun::server::accounts::Accounts;
 use pinhole_stun::server::call::Calls;
 use pinhole_stun::server::limit::RateLimit;
 use pinhole_stun::server::partner::PartnerKey;
-use pinhole_stun::server::{self as machine, CallPolicy, Clock, Layout};
+use pinhole_stun::server::{self as machine, CallPolicy, Clock, Layout, Local};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::calls::{self, Phone};
 use super::counters::{Counters, Tally};
 use super::shard::{Granted, Outlets, Shard, Shared};
 use super::sites::{BindError, Bound, BoundAt, Site};
 use super::tcp::{Acceptor, Desk, Room};
+use super::tls::Tls;
 
 /// Calls that may wait for the task that makes them.
 const CALL_QUEUE: usize = 256;
@@ -32,6 +34,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// Serve by TCP too.
     pub tcp: bool,
+    /// Serve by TLS too.
+    pub tls: Option<Tls>,
     /// Threads and UDP sockets per address and port; 0 for one per processor.
     pub shards: usize,
     /// What is shared with the partners.
@@ -56,6 +60,7 @@ impl Config {
         Self {
             sites,
             tcp: true,
+            tls: None,
             shards: 0,
             partner: None,
             limit: RateLimit::REQUESTS,
@@ -85,6 +90,7 @@ pub struct Server {
     shared: Arc<Shared>,
     layouts: Vec<Layout>,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     tallies: Vec<Arc<Tally>>,
     sockets: Vec<Arc<OwnedFd>>,
     threads: Vec<JoinHandle<()>>,
@@ -113,6 +119,7 @@ impl Server {
             shared,
             layouts: Vec::new(),
             addresses: Vec::new(),
+            tls_addresses: Vec::new(),
             tallies: Vec::new(),
             sockets: Vec::new(),
             threads: Vec::new(),
@@ -124,7 +131,10 @@ impl Server {
             Start { config, clock, rng: Rng::from_seed(seed), room: Room::new(config.connections), calls, stopped };
         let mut phones = Vec::new();
         for site in &config.sites {
-            phones.push(server.start_site(&mut start, site.bind(shards, config.tcp)?)?);
+            phones.push(
+                server
+                    .start_site(&mut start, site.bind(shards, config.tcp, config.tls.as_ref().map(|tls| tls.port))?)?,
+            );
         }
         let task = calls::run(Arc::clone(&server.shared), phones, granted, start.stopped.clone());
         server.tasks.push(tokio::spawn(task));
@@ -166,24 +176,42 @@ impl Server {
                 self.tallies.push(tally);
             }
             let Some(listener) = tcp else { continue };
-            let tally = Arc::new(Tally::default());
-            let desk = Desk {
-                shared: Arc::clone(&self.shared),
-                site,
-                local,
-                server: Mutex::new(start.machine(bound.layout)),
-                calls: start.calls.clone(),
-                tally: Arc::clone(&tally),
-            };
-            let acceptor = Acceptor {
-                desk: Arc::new(desk),
-                listener: TcpListener::from_std(listener.into()).map_err(failed("TCP"))?,
-                room: Arc::clone(&start.room),
-            };
-            self.tasks.push(tokio::spawn(acceptor.run(start.stopped.clone())));
-            self.tallies.push(tally);
+            let listener = TcpListener::from_std(listener.into()).map_err(failed("TCP"))?;
+            self.start_listener(start, listener, site, local, bound.layout, None);
+        }
+        for (local, address, listener) in bound.tls {
+            self.tls_addresses.push(address);
+            let failed = |source| BindError { address, protocol: "TLS", source };
+            let listener = TcpListener::from_std(listener.into()).map_err(failed)?;
+            // There is no second port for TLS, and so no discovery: only the address is told.
+            let seen = SocketAddr::new(bound.layout.address(local).ip(), address.port());
+            let tls = start.config.tls.as_ref().map(|tls| tls.acceptor.clone());
+            self.start_listener(start, listener, site, local, Layout::single(seen), tls);
         }
         Ok(Phone { outlets, ips, calls: Calls::new() })
+    }
+
+    fn start_listener(
+        &mut self,
+        start: &mut Start<'_>,
+        listener: TcpListener,
+        site: usize,
+        local: Local,
+        layout: Layout,
+        tls: Option<TlsAcceptor>,
+    ) {
+        let tally = Arc::new(Tally::default());
+        let desk = Desk {
+            shared: Arc::clone(&self.shared),
+            site,
+            local,
+            server: Mutex::new(start.machine(layout)),
+            calls: start.calls.clone(),
+            tally: Arc::clone(&tally),
+        };
+        let acceptor = Acceptor { desk: Arc::new(desk), listener, room: Arc::clone(&start.room), tls };
+        self.tasks.push(tokio::spawn(acceptor.run(start.stopped.clone())));
+        self.tallies.push(tally);
     }
 
     /// The sites as clients see them, in the order of the configuration, with the ports they got.
@@ -194,6 +222,11 @@ impl Server {
     /// Where it listens, with the ports it got.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it listens for TLS, with the ports it got.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// What it has done so far.

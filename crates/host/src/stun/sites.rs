@@ -90,6 +90,8 @@ pub(super) struct Bound {
     /// With the ports it got and the addresses that clients see.
     pub(super) layout: Layout,
     pub(super) at: Vec<BoundAt>,
+    /// The listeners for TLS, one per address.
+    pub(super) tls: Vec<(Local, SocketAddr, Socket)>,
 }
 
 /// The sockets at one address and port.
@@ -120,11 +122,11 @@ impl Site {
     }
 
     /// Binds everything.
-    pub(super) fn bind(&self, shards: usize, tcp: bool) -> Result<Bound, BindError> {
-        let any = self.port == 0 || self.second_port == Some(0);
+    pub(super) fn bind(&self, shards: usize, tcp: bool, tls: Option<u16>) -> Result<Bound, BindError> {
+        let any = self.port == 0 || self.second_port == Some(0) || tls == Some(0);
         let mut attempts = 1;
         loop {
-            match self.attempt(shards, tcp) {
+            match self.attempt(shards, tcp, tls) {
                 Err(error) if error.source.kind() == io::ErrorKind::AddrInUse && any && attempts < PORT_ATTEMPTS => {
                     attempts += 1;
                 }
@@ -133,7 +135,7 @@ impl Site {
         }
     }
 
-    fn attempt(&self, shards: usize, tcp: bool) -> Result<Bound, BindError> {
+    fn attempt(&self, shards: usize, tcp: bool, tls: Option<u16>) -> Result<Bound, BindError> {
         let mut ports = [self.port, self.second_port.unwrap_or(0)];
         let mut at = Vec::new();
         for (local, wanted) in self.places() {
@@ -151,6 +153,17 @@ impl Site {
             let udp = more_shards(Place::from(address), first, shards).map_err(failed("UDP"))?;
             at.push(BoundAt { local, address, udp, tcp: listener });
         }
+        let mut listeners = Vec::new();
+        let mut tls_port = tls;
+        for (local, place) in self.places().into_iter().filter(|(local, _)| !local.second_port) {
+            let Some(port) = &mut tls_port else { break };
+            let mut address = SocketAddr::new(place.ip(), *port);
+            let failed = |source| BindError { address, protocol: "TLS", source };
+            let listener = open(Place::from(address), Type::STREAM).map_err(failed)?;
+            address = listener.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+            *port = address.port();
+            listeners.push((local, address, listener));
+        }
         let second = match self.second_ip {
             SecondIp::Missing => Second::Missing,
             SecondIp::Here(ip) => Second::Here(self.public[1].unwrap_or(ip)),
@@ -162,6 +175,6 @@ impl Site {
             second_port: self.second_port.map(|_| ports[1]),
             second,
         };
-        Ok(Bound { layout, at })
+        Ok(Bound { layout, at, tls: listeners })
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::counters::{Counter, Counters, Tally};
 use super::shard::{Granted, Shared};
@@ -23,6 +24,8 @@ use super::shard::{Granted, Shared};
 /// How long a connection may say nothing: longer than the two hours that RFC 5382 REQ-5 lets a NAT forget after would keep
 /// dead ones; ten minutes are enough for any keepalive that is worth the name.
 const IDLE: Duration = Duration::from_secs(600);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long an answer may wait to be taken.
 const SEND: Duration = Duration::from_secs(10);
 /// The longest message by a connection, in bytes: none that makes sense is longer.
@@ -88,6 +91,8 @@ pub(super) struct Acceptor {
     pub(super) desk: Arc<Desk>,
     pub(super) listener: TcpListener,
     pub(super) room: Arc<Room>,
+    /// TLS is spoken here.
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
 /// Where requests that come by connections are answered.
@@ -118,9 +123,9 @@ impl Acceptor {
                         continue;
                     };
                     self.desk.tally.add(Counter::Connections);
-                    let desk = Arc::clone(&self.desk);
+                    let (desk, tls) = (Arc::clone(&self.desk), self.tls.clone());
                     connections.spawn(async move {
-                        if let Err(error) = serve(desk, stream, source).await {
+                        if let Err(error) = serve(&desk, tls, stream, source).await {
                             tracing::debug!(%error, %source, "a STUN connection ended");
                         }
                         drop(seat);
@@ -136,14 +141,31 @@ impl Acceptor {
     }
 }
 
-async fn serve(desk: Arc<Desk>, stream: TcpStream, source: SocketAddr) -> io::Result<()> {
+async fn serve(desk: &Desk, tls: Option<TlsAcceptor>, stream: TcpStream, source: SocketAddr) -> io::Result<()> {
     // Answers leave when they are written: they are written whole.
     stream.set_nodelay(true)?;
-    converse(&desk, stream, source).await
+    match tls {
+        Some(tls) => {
+            let stream = timeout(HANDSHAKE, tls.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            converse(desk, stream, source).await
+        }
+        None => converse(desk, stream, source).await,
+    }
 }
 
 /// Answers requests until the other side closes, or says what is no request.
 async fn converse(desk: &Desk, mut stream: impl AsyncRead + AsyncWrite + Unpin, source: SocketAddr) -> io::Result<()> {
+    answer_all(desk, &mut stream, source).await?;
+    // Says that this is the end, where TLS is spoken; who has gone need not hear it.
+    let _ = timeout(SEND, stream.shutdown()).await;
+    Ok(())
+}
+
+async fn answer_all(
+    desk: &Desk,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    source: SocketAddr,
+) -> io::Result<()> {
     let mut input = Vec::with_capacity(512);
     let mut out = vec![0; MAX_MESSAGE];
     loop {

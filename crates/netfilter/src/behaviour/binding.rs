@@ -292,6 +292,12 @@ impl<A: Address> Bindings<A> {
         }
     }
 
+    /// Whether an inside port may be mapped to an external one, by range and class.
+    fn may_have(&self, proto: Proto, inside: u16, external: u16) -> bool {
+        let of_class = self.behaviour.keep_class && inside < 1_024 && external < 1_024;
+        proto == Proto::Icmp || of_class || self.behaviour.ports.contains(external)
+    }
+
     /// An external endpoint for a new mapping.
     fn choose(
         &mut self,
@@ -310,6 +316,7 @@ impl<A: Address> Bindings<A> {
         let preserving = matches!(self.behaviour.allocation, Allocation::Preserving | Allocation::PreservingOrRandom);
         if (self.behaviour.overloading || self.behaviour.poisoning)
             && preserving
+            && self.may_have(proto, inside.port, inside.port)
             && let Some(external) = self.pool.preferred(subscriber)
         {
             let at = (external, inside.port);
@@ -329,7 +336,9 @@ impl<A: Address> Bindings<A> {
             let even = Endpoint { port: inside.port - 1, ..inside };
             let even = self.flows.mapping_of(proto, even, Self::nobody())?;
             let even = self.flows.mapping(even);
-            (even.external_port & 1 == 0).then_some((even.external, even.external_port | 1))
+            let odd = even.external_port | 1;
+            let fits = even.external_port & 1 == 0 && self.may_have(proto, inside.port, odd);
+            fits.then_some((even.external, odd))
         });
         let request = Request { proto, port: inside.port, beside: beside.flatten(), another };
         self.pool.allocate(self.now, &self.behaviour, subscriber, request)

@@ -205,6 +205,11 @@ impl<A: Address> Nat<A> {
         self.bindings.flows.mappings() as usize
     }
 
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.bindings.flows.sessions() as usize
+    }
+
     /// How many ports of an external address are free, of 65,536.
     pub fn free_ports(&self, protocol: Protocol, external: A) -> Option<u32> {
         let (external, proto) = (self.bindings.pool.external(external)?, Proto::of::<A>(protocol)?);

@@ -4,7 +4,6 @@
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
-use pinhole_wire::Protocol;
 
 use super::{Conntrack, Seen};
 use crate::headers::{Family, Headers};
@@ -63,16 +62,14 @@ impl<A: Family> Conntrack<A> {
         if flow.status.contains(Status::DYING) {
             return Err(Unconfirmed::Clash);
         }
-        let ([original, reply], zone) = (flow.tuples(), flow.zone);
-        let other = self.table.find_in(now, &original, zone, Direction::Original);
-        let other = other.or_else(|| self.table.find_in(now, &reply, zone, Direction::Reply));
-        if let Some((other, _)) = other {
+        if let Err(other) = self.table.insert_if_free(now, at) {
             return self.clash(now, at, other, info, watch);
         }
-        self.table.insert(at, None);
+        self.mapped = self.table.flow(at).ends(Direction::Reply).dst;
         self.statistics.insert += 1;
         watch.note(Topic::Table, || {
-            let left = self.table.flow(at).remaining(now).as_secs_f64();
+            let flow = self.table.flow(at);
+            let ([original, reply], left) = (flow.tuples(), flow.remaining(now).as_secs_f64());
             format!("confirmed, {left:.0} s to live: {original}; answers will be {reply}")
         });
         Ok(Seen::Flow { at, info })
@@ -93,11 +90,13 @@ impl<A: Family> Conntrack<A> {
             self.settings.personality.clash != Clash::Never && nat::allows_clash(new, &self.settings.personality);
         let same = new.tuples() == old.tuples();
         let swapped = original == old.tuple(Direction::Reply) && reply == old.tuple(Direction::Original);
-        if allowed && (same || swapped) && new.zone == old.zone {
+        let matches = (same || swapped) && new.zone == old.zone;
+        let untranslated = !old.status.intersects(Status::NAT_DONE);
+        if allowed && (matches || untranslated && self.settings.personality.joins_untranslated) {
             self.discard(at);
             self.statistics.clash_resolve += 1;
             watch.note(Topic::Table, || format!("clash: the packet joins the flow that has {original} already"));
-            let info = if same { info } else { CtInfo::EstablishedReply };
+            let info = if same || !swapped { info } else { CtInfo::EstablishedReply };
             return Ok(Seen::Flow { at: other, info });
         }
         let free = self.table.find_in(now, &reply, zone, Direction::Reply).is_none();
@@ -132,9 +131,8 @@ impl<A: Family> Conntrack<A> {
     ) -> Result<(), Unconfirmed> {
         let adjusted = self.table.flow(at).status.contains(Status::SEQ_ADJUST);
         self.inspect(now, packet, headers, at, info, watch)?;
-        let is_tcp = Protocol::from(headers.protocol) == Protocol::Tcp;
         let seqadj = self.table.extra(at).and_then(|extra| extra.seqadj);
-        if let Some(seqadj) = seqadj.filter(|_| adjusted && is_tcp) {
+        if let Some(seqadj) = seqadj.filter(|_| adjusted) {
             watch.note(Topic::Helper, || {
                 let (direction, seq) = (info.direction(), text::seq(packet, headers).unwrap_or(0));
                 let (own, other) = (seqadj.offset(direction, seq), seqadj.offset(!direction, u32::MAX >> 1));
@@ -143,7 +141,10 @@ impl<A: Family> Conntrack<A> {
                     (own, _) => format!("the text of this side was changed before: sequence numbers shift by {own:+}"),
                 }
             });
-            text::adjust(packet, headers, &seqadj, info.direction());
+            if !text::adjust(packet, headers, &seqadj, info.direction()) {
+                self.statistics.drop += 1;
+                return Err(Unconfirmed::Helper);
+            }
         }
         Ok(())
     }
@@ -159,7 +160,7 @@ impl<A: Family> Conntrack<A> {
     ) -> Result<(), Unconfirmed> {
         let master = self.table.id(at).into();
         let flow = self.table.flow(at);
-        let (tuples, status, zone) = (flow.tuples(), flow.status, flow.zone.in_direction(Direction::Original));
+        let (tuples, status, zone) = (flow.tuples(), flow.status, flow.zone);
         let Some(mut state) = self.table.extra_mut(at).and_then(|extra| extra.helper.take()) else { return Ok(()) };
         let call = Call {
             now,
@@ -168,7 +169,7 @@ impl<A: Family> Conntrack<A> {
             info,
             status,
             master,
-            zone,
+            zone: zone.id,
             settings: &self.helpers,
         };
         let dice = &mut self.dice;
@@ -183,7 +184,7 @@ impl<A: Family> Conntrack<A> {
             return Err(Unconfirmed::Helper);
         }
         for tuple in outcome.ends.iter().flatten() {
-            if let Some((end, _)) = self.table.find(now, tuple, zone) {
+            if let Some((end, _)) = self.find(now, tuple, zone) {
                 self.table.expire(end);
             }
         }

@@ -55,20 +55,6 @@ impl<A: Family> Conntrack<A> {
         headers: &Headers<A>,
         watch: &mut W,
     ) -> Result<Seen, Stopped> {
-        let hash = None;
-        self.enter_hashed(ask, packet, headers, hash, watch)
-    }
-
-    /// [`enter`](Self::enter), when the tuple and its hash are known.
-    #[inline]
-    pub(crate) fn enter_hashed<W: Watch>(
-        &mut self,
-        ask: &Ask<'_>,
-        packet: &[u8],
-        headers: &Headers<A>,
-        hash: Option<u64>,
-        watch: &mut W,
-    ) -> Result<Seen, Stopped> {
         let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
         if headers.fragment == Some(Fragment::Later) {
             watch.note(Topic::Track, || "INVALID: a fragment without its transport header");
@@ -95,10 +81,7 @@ impl<A: Family> Conntrack<A> {
         };
         let zone = zone_of(ask);
         for _ in 0..MOST_RESTARTS {
-            let known = match hash.filter(|_| zone == Zone::default()) {
-                Some(hash) => self.table.find_hashed(ask.now, hash, &tuple, 0),
-                None => self.find(ask.now, &tuple, zone),
-            };
+            let known = self.find(ask.now, &tuple, zone);
             let (at, direction) = match known {
                 Some((at, direction)) => {
                     watch.note(Topic::Table, || self.found(ask.now, &tuple, at, direction));
@@ -146,7 +129,7 @@ impl<A: Family> Conntrack<A> {
 
     /// The flow of a tuple in the zone of its packet, of which either direction may be in another one.
     #[inline]
-    fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
+    pub(super) fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: Zone) -> Option<(u32, Direction)> {
         let found = self.table.find_in(now, tuple, zone, Direction::Original);
         found.or_else(|| zone.only.and_then(|_| self.table.find_in(now, tuple, zone, Direction::Reply)))
     }
@@ -203,7 +186,7 @@ impl<A: Family> Conntrack<A> {
                     && flow.expires > ask.now
             })
         };
-        let expected = self.expectations.find(ask.now, zone.in_direction(Direction::Original), tuple, alive);
+        let expected = self.expectations.find(ask.now, zone.id, tuple, alive);
         let Some(state) = State::begin::<A>(upper, &self.settings, watch) else { return Ok(None) };
         let at = self.table.add(Flow::new(ask.now, tuple, &reply, zone, state));
         watch.note(Topic::Table, || format!("{tuple} is in no flow: it begins one"));
@@ -300,10 +283,14 @@ impl<A: Family> Conntrack<A> {
         flow.mark = mark;
         flow.status |= Status::EXPECTED;
         let child = flow.tuple(Direction::Original);
-        let timeouts = expected.child_timeouts().map(|(unreplied, replied)| {
-            let settings = self.settings.timeouts.clone();
-            Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
-        });
+        // Since 5.0 the tracker sets its own over those of the helper, for a flow's first packet is judged after it was adopted
+        // (measured on 6.18).
+        let timeouts = expected.child_timeouts().filter(|_| self.settings.personality.automatic_helpers).map(
+            |(unreplied, replied)| {
+                let settings = self.settings.timeouts.clone();
+                Box::new(Timeouts { gre: unreplied, gre_stream: replied, ..settings })
+            },
+        );
         let extra = self.table.make_extra(at);
         extra.master = Some(expected.master);
         extra.master_tuples = Some(tuples);

@@ -46,6 +46,8 @@ pub struct Conntrack<A: Address> {
     pub dice: Dice,
     /// What was counted.
     pub statistics: Statistics,
+    /// The address that answers to the last new flow go to, which is a good guess for the next one.
+    pub(crate) mapped: A,
     /// Flows of the other family, which count against the limit.
     pub(crate) others: usize,
     listening: bool,
@@ -82,11 +84,12 @@ impl<A: Address> Conntrack<A> {
         Self {
             table: Table::new(capacity, &mut rng),
             expectations: Expectations::new(settings.expect_max as usize),
+            helpers: helper::Settings::of(&settings.personality),
             settings,
-            helpers: helper::Settings::default(),
             policies: HashMap::new(),
             dice: Dice::from_seed(rng.next_u64()),
             statistics: Statistics::default(),
+            mapped: A::UNSPECIFIED,
             others: 0,
             listening: false,
             events: VecDeque::new(),

@@ -36,9 +36,10 @@ impl<A: Family> Conntrack<A> {
         }
         let Some(current) = flow.tuple(Direction::Reply).inverse() else { return };
         let is_child = flow.status.contains(Status::EXPECTED);
+        let source = (manip == Manip::Source).then(|| self.table.source_of(at));
         let mut search =
             Search { now, dice: &mut self.dice, personality: &self.settings.personality, is_child, watch: &mut *watch };
-        let new = nat::unique(&mut self.table, &mut search, at, &current, range, manip);
+        let new = nat::unique(&mut self.table, &mut search, at, &current, range, source.as_ref());
         let (translated, done) = match manip {
             Manip::Source => (Status::SRC_NAT, Status::SRC_NAT_DONE),
             Manip::Destination => (Status::DST_NAT, Status::DST_NAT_DONE),
@@ -52,8 +53,8 @@ impl<A: Family> Conntrack<A> {
             watch.note(Topic::Nat, || format!("decided for the whole flow: {current} becomes {new}"));
         }
         flow.status |= done;
-        if manip == Manip::Source {
-            self.table.link_source(at);
+        if let Some(source) = source {
+            self.table.link_source_as(at, &source);
         }
         self.bury(now);
     }

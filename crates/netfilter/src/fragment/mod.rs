@@ -78,6 +78,21 @@ pub struct Whole {
     pub lengths: Vec<usize>,
 }
 
+impl Whole {
+    /// The first piece takes from the next ones what it lacks to be `length` bytes long (`pskb_may_pull`).
+    pub fn gather(&mut self, length: usize) {
+        while let [first, next, ..] = &mut self.lengths[..] {
+            let taken = length.saturating_sub(*first).min(*next);
+            *first += taken;
+            *next -= taken;
+            if *next > 0 {
+                return;
+            }
+            self.lengths.remove(1);
+        }
+    }
+}
+
 /// A packet whose time was over before it was whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {

@@ -28,6 +28,7 @@ pub use ftp::Numbers;
 pub use text::Text;
 
 use crate::expect::{ExpectId, Expectation, Expectations, MasterId, Policy, Refused};
+use crate::settings::Personality;
 use crate::status::{CtInfo, Direction, Status};
 use crate::tuple::{Address, Tuple};
 use crate::watch::{Topic, Watch};
@@ -167,6 +168,14 @@ pub struct Settings {
     pub sip_direct_signalling: bool,
     /// `nf_conntrack_sip sip_direct_media`: streams are expected between the ends of the signalling only.
     pub sip_direct_media: bool,
+}
+
+impl Settings {
+    /// The defaults of one kernel version.
+    pub fn of(personality: &Personality) -> Self {
+        let ftp_numbers = if personality.ftp_checks_numbers { Numbers::Checked } else { Numbers::Wrap };
+        Self { ftp_numbers, ..Self::default() }
+    }
 }
 
 impl Default for Settings {

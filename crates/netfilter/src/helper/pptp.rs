@@ -232,6 +232,9 @@ impl Control {
         let mut back = tunnel((reply.src, pac), (reply.dst, pns));
         (there.sibling, back.sibling) = (Some(back.tuple), Some(there.tuple));
         if call.is_translated() {
+            // When the server begins, Linux finds the client's direction only if the server's call is 0, and else leaves it
+            // (`pptp_nat_expected`; measured on 6.18).
+            back.sibling = Some(Tuple { dst_id: 0, ..there.tuple });
             there.nat = ChildNat::Pptp { direction: Direction::Original, key: pns };
             back.nat = ChildNat::Pptp { direction: Direction::Reply, key: pns_of_client };
         }

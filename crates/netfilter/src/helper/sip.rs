@@ -228,7 +228,8 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             let is_expected = self.desk.expect(expectation, policy).is_some();
             return Some(if is_expected { Verdict::Accept } else { Verdict::Drop });
         }
-        let lowest = if contact.port == own.src_id { other.dst_id } else { contact.port };
+        let own_port = self.signalling.listens_at.unwrap_or(own.src_id);
+        let lowest = if contact.port == own_port { other.dst_id } else { contact.port };
         self.translate(&mut expectation);
         expectation.tuple.dst_id = lowest;
         let Some(port) = self.desk.expect_at_free_port(expectation, policy) else {
@@ -296,12 +297,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// The streams that a message describes will be expected (`process_sdp`).
     fn streams(&mut self) -> Verdict {
-        let description = match sdp::parse::<A>(self.text) {
-            Ok(Some(description)) => description,
-            Ok(None) => return Verdict::Accept,
-            Err(sdp::WrongPort) => return self.drop("a stream has a wrong port"),
-        };
-        let mut last = None;
+        let Some(description) = sdp::parse::<A>(self.text) else { return Verdict::Accept };
+        // Streams that are not in use leave the address as it is, and still have it written everywhere.
+        let mut last = description.connection.as_ref().map(|place| place.address);
         for media in &description.media {
             let place = media.connection.as_ref().or(description.connection.as_ref());
             let Some(place) = place else { return self.drop("a stream has no address") };
@@ -310,6 +308,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
                 self.paper.address(own.range.clone(), seen);
             }
             last = Some(seen);
+        }
+        if description.ends_wrong {
+            return self.drop("a stream has a wrong port");
         }
         let Some(seen) = last.filter(|_| self.call.is_translated()) else { return Verdict::Accept };
         let Some(owner) = &description.owner else { return self.drop("the description has no owner to translate") };

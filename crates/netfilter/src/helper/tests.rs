@@ -110,7 +110,9 @@ impl<A: Address> Flow<A> {
         };
         let draws = &mut self.draws;
         let mut draw = |range: Range<u16>| if draws.is_empty() { range.start } else { draws.remove(0) };
-        inspect(&call, &mut self.state, &mut self.expectations, &mut draw, &mut self.notes)
+        let outcome = inspect(&call, &mut self.state, &mut self.expectations, &mut draw, &mut self.notes);
+        // Whether it gathers a packet's pieces is seen where there are some.
+        Outcome { gathers: false, ..outcome }
     }
 
     /// What is expected, oldest first.

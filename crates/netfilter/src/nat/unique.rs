@@ -9,7 +9,7 @@ use super::{Dice, Manip, Range, Which};
 use crate::headers::ip;
 use crate::settings::{Clash, Personality, PortSearch};
 use crate::status::{Direction, Status};
-use crate::table::{Flow, Table};
+use crate::table::{Flow, Source, Table, Zone};
 use crate::track::TcpState;
 use crate::tuple::{Address, GRE, Tuple};
 use crate::watch::{Topic, Watch};
@@ -21,19 +21,23 @@ const SHORTEST_ROUND: u32 = 16;
 /// With so many tries left in a round, flows that are as good as over are evicted (`NF_NAT_HARDER_THRESH`).
 const HARDER: u32 = 32;
 
-/// What a flow's packets become: `current`, with the end that `manip` names as `range` allows it and, if there is one,
-/// as no other flow has it.
+/// What a flow's packets become: `current`, with the end that is translated as `range` allows it and, if there is one, as no
+/// other flow has it. `source` is what is known of the flow's source, if that is translated; else it is the destination.
 pub(crate) fn unique<A: Address, W: Watch>(
     table: &mut Table<A>,
     search: &mut Search<'_, W>,
     at: u32,
     current: &Tuple<A>,
     range: &Range<A>,
-    manip: Manip,
+    source: Option<&Source>,
 ) -> Tuple<A> {
-    let own = table.flow(at).clone();
+    let flow = table.flow(at);
+    let own = Own { at, tuples: flow.tuples(), zone: flow.zone };
+    let manip = if source.is_some() { Manip::Source } else { Manip::Destination };
     let is_random = matches!(range.which, Which::Random | Which::FullyRandom);
-    if manip == Manip::Source && !is_random {
+    if let Some(source) = source
+        && !is_random
+    {
         if in_range(current, range, search.personality) {
             if !is_taken_for_good(table, search, &own, current) {
                 search.say(|| format!("{current} is allowed as it is, and no other flow has it: it stays"));
@@ -41,7 +45,7 @@ pub(crate) fn unique<A: Address, W: Watch>(
             }
             let now = search.now;
             search.say(|| format!("{current} is allowed as it is, but taken{}", by_whom(table, now, &own, current)));
-        } else if let Some(same) = of_same_source(table, &own, current, range, search.personality) {
+        } else if let Some(same) = of_same_source(table, source, current, range, search.personality) {
             let (now, [from, to]) = (search.now, [current, &same]);
             if !is_taken(table, now, &own, &same) {
                 search
@@ -59,6 +63,10 @@ pub(crate) fn unique<A: Address, W: Watch>(
     }
     let mut tuple = *current;
     choose_address(&mut tuple, range, manip, own.zone.id, search.dice);
+    if !W::LISTENS && !is_random && range.ports.is_none() && candidates(&tuple, range, manip, search).is_none() {
+        // There is no port to choose: whether it is taken makes no difference.
+        return tuple;
+    }
     if !is_random {
         match range.ports {
             Some((min, max)) if !matches!(range.which, Which::Shifted { .. }) => {
@@ -89,6 +97,19 @@ pub(crate) fn unique<A: Address, W: Watch>(
     tuple
 }
 
+/// The flow that something is searched for, as it is before.
+struct Own<A> {
+    at: u32,
+    tuples: [Tuple<A>; 2],
+    zone: Zone,
+}
+
+impl<A: Address> Own<A> {
+    const fn tuple(&self, direction: Direction) -> Tuple<A> {
+        self.tuples[direction.index()]
+    }
+}
+
 /// What a search works with.
 pub(crate) struct Search<'a, W> {
     pub(crate) now: Instant,
@@ -107,7 +128,7 @@ impl<W: Watch> Search<'_, W> {
 
 /// Who has a tuple, in words.
 #[cold]
-fn by_whom<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> String {
+fn by_whom<A: Address>(table: &mut Table<A>, now: Instant, own: &Own<A>, tuple: &Tuple<A>) -> String {
     let Some((at, _)) = taker(table, now, own, tuple) else { return String::new() };
     let other = table.flow(at).tuple(Direction::Original);
     format!(": its answers would be taken for packets of the flow {other}")
@@ -155,7 +176,7 @@ fn candidates<A: Address, W: Watch>(
 fn search_port<A: Address, W: Watch>(
     table: &mut Table<A>,
     search: &mut Search<'_, W>,
-    own: &Flow<A>,
+    own: &Own<A>,
     tuple: &mut Tuple<A>,
     range: &Range<A>,
     manip: Manip,
@@ -182,7 +203,7 @@ fn search_port<A: Address, W: Watch>(
             *port_mut(tuple, manip) = min.wrapping_add((u32::from(offset) % size) as u16);
             offset = offset.wrapping_add(1);
             tried += 1;
-            if !is_taken_or_evicted(table, search.now, own, tuple, tries - n) {
+            if !is_taken_or_evicted(table, search, own, tuple, tries - n) {
                 search.say(|| {
                     let (last, start) = (last(min, size), if starts_at_random { " from a random start" } else { "" });
                     format!("searched in {min}-{last}{start}: {} is free, at try {tried}", port(tuple, manip))
@@ -234,12 +255,12 @@ fn in_range<A: Address>(tuple: &Tuple<A>, range: &Range<A>, personality: &Person
 /// What the newest flow from the same source endpoint has become, if the range allows it (`find_appropriate_src`).
 fn of_same_source<A: Address>(
     table: &Table<A>,
-    own: &Flow<A>,
+    source: &Source,
     current: &Tuple<A>,
     range: &Range<A>,
     personality: &Personality,
 ) -> Option<Tuple<A>> {
-    table.same_source(own).find_map(|flow| {
+    table.of_source(source).find_map(|flow| {
         let seen = flow.tuple(Direction::Reply).inverse()?;
         let same = Tuple { src: seen.src, src_id: seen.src_id, ..*current };
         in_range(&same, range, personality).then_some(same)
@@ -284,13 +305,13 @@ const fn mix(number: u128) -> u64 {
 }
 
 /// Whether another flow's packets look like answers to `tuple` (`nf_nat_used_tuple`).
-fn is_taken<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> bool {
+fn is_taken<A: Address>(table: &mut Table<A>, now: Instant, own: &Own<A>, tuple: &Tuple<A>) -> bool {
     taker(table, now, own, tuple).is_some()
 }
 
 /// The flow, and its direction, whose packets look like answers to `tuple`. One with the same original tuple is the same
 /// flow, about to clash, which confirm sorts out.
-fn taker<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &Tuple<A>) -> Option<(u32, Direction)> {
+fn taker<A: Address>(table: &mut Table<A>, now: Instant, own: &Own<A>, tuple: &Tuple<A>) -> Option<(u32, Direction)> {
     let answer = tuple.inverse()?;
     let (at, direction) = table.find_in(now, &answer, own.zone, Direction::Reply)?;
     let same = table.flow(at).tuple(Direction::Original) == own.tuple(Direction::Original);
@@ -302,11 +323,11 @@ fn taker<A: Address>(table: &mut Table<A>, now: Instant, own: &Flow<A>, tuple: &
 fn is_taken_for_good<A: Address, W: Watch>(
     table: &mut Table<A>,
     search: &Search<'_, W>,
-    own: &Flow<A>,
+    own: &Own<A>,
     tuple: &Tuple<A>,
 ) -> bool {
     let Some((at, _)) = taker(table, search.now, own, tuple) else { return false };
-    if !allows_clash(own, search.personality) || search.personality.clash == Clash::Never {
+    if !allows_clash(table.flow(own.at), search.personality) || search.personality.clash == Clash::Never {
         return true;
     }
     let other = table.flow(at);
@@ -332,15 +353,18 @@ const fn is_datagram(protocol: u8) -> bool {
 
 /// Whether `tuple` is taken, after a flow that is as good as over has made way for a new connection whose sequence number
 /// is ahead (`nf_nat_used_tuple_harder`).
-fn is_taken_or_evicted<A: Address>(
+fn is_taken_or_evicted<A: Address, W: Watch>(
     table: &mut Table<A>,
-    now: Instant,
-    own: &Flow<A>,
+    search: &Search<'_, W>,
+    own: &Own<A>,
     tuple: &Tuple<A>,
     tries_left: u32,
 ) -> bool {
-    let Some((at, direction)) = taker(table, now, own, tuple) else { return false };
-    let (Some(new), Some(old)) = (own.state.tcp(), table.flow(at).state.tcp()) else { return true };
+    let Some((at, direction)) = taker(table, search.now, own, tuple) else { return false };
+    if !search.personality.evicts_closing {
+        return true;
+    }
+    let (Some(new), Some(old)) = (table.flow(own.at).state.tcp(), table.flow(at).state.tcp()) else { return true };
     if tries_left > HARDER || new.state() != TcpState::SynSent || direction == Direction::Original {
         return true;
     }

@@ -2,7 +2,7 @@
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
-use pinhole_wire::tcp;
+use pinhole_wire::{Protocol, icmp, tcp};
 
 use super::path::{Passage, Walk};
 use super::route::Way;
@@ -89,10 +89,9 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Some(whole) = &mut passage.whole
             && let Seen::Flow { at, .. } = passage.seen
             && is_translated(self.stack.conntrack.table.flow(at).status)
-            && whole.lengths.first().is_some_and(|&first| first < passage.headers.offset + written(&passage.headers))
         {
             // To be translated the header is gathered into one piece, and then the pieces are no longer what they were.
-            whole.lengths.clear();
+            whole.gather(passage.headers.offset + written(packet, &passage.headers));
         }
         self.cut_to(mtu, output, packet, passage)
     }
@@ -154,15 +153,30 @@ const fn is_translated(status: Status) -> bool {
     status.contains(Status::SRC_NAT) || status.contains(Status::DST_NAT)
 }
 
-/// How many bytes of a transport header a translation makes writable (`l4proto_manip_pkt`). Those of UDP and ICMP are in any
-/// first fragment.
-fn written<A>(headers: &Headers<A>) -> usize {
-    match headers.protocol {
+/// How many bytes of a transport header a translation makes writable (`l4proto_manip_pkt`): those of UDP and ICMP queries are
+/// in any first fragment. Of an ICMP error it is also what that quotes, as far as it is translated.
+fn written<A: Family>(packet: &Packet, headers: &Headers<A>) -> usize {
+    let transport = |protocol: u8| match protocol {
         6 => tcp::HEADER_LEN,
         SCTP => SCTP_HEADER_LEN,
         _ => 0,
+    };
+    if Protocol::from(headers.protocol) != A::ICMP {
+        return transport(headers.protocol);
     }
+    let body = headers.body(&packet.bytes);
+    let message = icmp::Packet::new_checked(body).ok();
+    if message.is_none_or(|message| message.kind(A::ICMP) != icmp::Kind::Error) {
+        return 0;
+    }
+    let Ok(quoted) = A::quoted_headers(&body[icmp::HEADER_LEN..]) else { return 0 };
+    let quote = icmp::HEADER_LEN + quoted.offset;
+    let whole = quote + transport(quoted.protocol);
+    if body.len() >= whole { whole.max(quote + LEAST_QUOTED) } else { quote + LEAST_QUOTED }
 }
+
+/// As much of a transport header is in every ICMP error (RFC 792).
+const LEAST_QUOTED: usize = 8;
 
 impl<A: Family> Passage<A> {
     /// Whether a packet may leave in pieces of at most `mtu` bytes (`ip_exceeds_mtu`, `ip6_pkt_too_big`): one that was put

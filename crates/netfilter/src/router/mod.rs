@@ -22,6 +22,7 @@
 //! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
 
 mod answer;
+mod change;
 mod fragments;
 mod path;
 mod route;
@@ -43,7 +44,6 @@ use crate::interface::{Interface, InterfaceId};
 use crate::rules::{Log, Ruleset};
 use crate::settings::{SettingError, Settings};
 use crate::watch::Watch;
-use short::Plain;
 use stack::Stack;
 
 /// A packet on its way.
@@ -124,6 +124,8 @@ impl Router {
         self.v4.routes.add_interface(id, &interface);
         self.v6.routes.add_interface(id, &interface);
         self.forget_ways();
+        self.v4.shortest_mtu = self.v4.shortest_mtu.min(interface.mtu);
+        self.v6.shortest_mtu = self.v6.shortest_mtu.min(interface.mtu);
         self.interfaces.push(interface);
         id
     }
@@ -165,7 +167,7 @@ impl Router {
         if let Some(output) = self.hurry(now, packet) {
             return Verdict::Forward(output);
         }
-        self.explain(now, input, packet, &mut ())
+        self.process_long(now, input, packet)
     }
 
     /// Takes a packet the short way, if it may go that.
@@ -173,14 +175,8 @@ impl Router {
     fn hurry(&mut self, now: Instant, packet: &mut Packet) -> Option<InterfaceId> {
         let Self { v4, v6, interfaces, .. } = self;
         match packet.bytes.first()? >> 4 {
-            4 if v4.hurries => {
-                let plain = v4.plain(&packet.bytes)?;
-                v4.hurry(now, &plain, interfaces, packet)
-            }
-            6 if v6.hurries => {
-                let plain = v6.plain(&packet.bytes)?;
-                v6.hurry(now, &plain, interfaces, packet)
-            }
+            4 if v4.hurries => v4.hurry(now, interfaces, packet),
+            6 if v6.hurries => v6.hurry(now, interfaces, packet),
             _ => None,
         }
     }
@@ -215,34 +211,40 @@ impl Router {
         verdicts: &mut [Verdict],
     ) {
         for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            let mut plain = [const { None }; BATCH];
-            if self.v4.hurries {
-                self.ask(packets, &mut plain);
-            }
-            for ((packet, plain), verdict) in packets.iter_mut().zip(plain).zip(verdicts) {
-                let output = plain.and_then(|plain| self.v4.hurry(now, &plain, &self.interfaces, packet));
-                *verdict = match output {
-                    Some(output) => Verdict::Forward(output),
-                    None => self.process(now, input, packet),
-                };
+            match packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4) {
+                Some(4) if self.v4.hurries => {
+                    let asked = self.v4.ask(packets);
+                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                        let output = self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet);
+                        *verdict = match output {
+                            Some(output) => Verdict::Forward(output),
+                            None => self.process_long(now, input, packet),
+                        };
+                    }
+                }
+                Some(6) if self.v6.hurries => {
+                    let asked = self.v6.ask(packets);
+                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                        let output = self.v6.hurry_asked(now, &asked, n, &self.interfaces, packet);
+                        *verdict = match output {
+                            Some(output) => Verdict::Forward(output),
+                            None => self.process_long(now, input, packet),
+                        };
+                    }
+                }
+                Some(_) | None => {
+                    for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+                        *verdict = self.process_long(now, input, packet);
+                    }
+                }
             }
         }
     }
 
-    /// Reads the packets of a batch that may go the short way, and asks for the memory that their flows are in: all the first
-    /// reads, then all the second ones, so that the processor waits for them together.
-    #[inline]
-    fn ask(&self, packets: &[Packet], plain: &mut [Option<Plain<Ipv4Addr>>; BATCH]) {
-        for (packet, plain) in packets.iter().zip(&mut *plain) {
-            *plain = self.v4.plain(&packet.bytes);
-        }
-        let mut places = [None; BATCH];
-        for (plain, place) in plain.iter().zip(&mut places) {
-            *place = plain.as_ref().and_then(|plain| self.v4.peek(plain));
-        }
-        let table = &self.v4.conntrack.table;
-        let touched = places.iter().flatten().fold(0, |sum, &place| sum ^ table.touch(place));
-        core::hint::black_box(touched);
+    /// The long way, which most packets do not go.
+    #[inline(never)]
+    fn process_long(&mut self, now: Instant, input: InterfaceId, packet: &mut Packet) -> Verdict {
+        self.explain(now, input, packet, &mut ())
     }
 
     /// Takes a packet that this host itself sends through all hooks on its way.

@@ -223,7 +223,10 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         if let Seen::Flow { at, info } = passage.seen
             && passage.input.is_some()
         {
-            self.stack.conntrack.table.flow_mut(at).ways[info.direction().index()] = Some(output);
+            let flow = self.stack.conntrack.table.flow_mut(at);
+            if !flow.has_extra() {
+                flow.ways[info.direction().index()] = Some(output);
+            }
         }
         self.cut(output, packet, passage)?;
         Ok(Verdict::Forward(output))
@@ -336,7 +339,12 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         passage: &mut Passage<A>,
     ) -> Result<(), Reason> {
         let now = passage.now;
-        match self.run(TableName::Nat, hook, packet, passage) {
+        let length = packet.bytes.len() as u32;
+        let decision = match self.stack.rules.run_empty(TableName::Nat, hook, length, self.watch) {
+            Some(decision) => decision,
+            None => self.run(TableName::Nat, hook, packet, passage),
+        };
+        match decision {
             Decision::Accept => {}
             Decision::Drop => return Err(Reason::Rule(TableName::Nat, hook)),
             Decision::Reject(_) => return Err(Reason::Rejected(TableName::Nat, hook)),

@@ -38,26 +38,51 @@ impl<A: Family> Routes<A> {
 
     /// Adds the addresses and the networks of an interface.
     pub(super) fn add_interface(&mut self, id: InterfaceId, interface: &Interface) {
-        for net in &interface.addresses {
-            if let Some(address) = A::of(net.addr()) {
-                self.local.push(address);
-                self.add(*net, id);
-            }
-            if let (IpNet::V4(v4), Some(all)) = (net, A::of(net.broadcast()))
-                && v4.prefix_len() < 31
-            {
-                self.broadcast.push(all);
-            }
+        interface.addresses.iter().for_each(|&net| self.add_address(id, net));
+    }
+
+    /// Adds an address of an interface, and its network.
+    pub(super) fn add_address(&mut self, id: InterfaceId, net: IpNet) {
+        self.add_local(net);
+        if A::of(net.addr()).is_some() {
+            self.add(net, id);
         }
     }
 
+    /// Knows no other addresses of this host than those of `interfaces`.
+    pub(super) fn set_local(&mut self, interfaces: &[Interface]) {
+        self.local.clear();
+        self.broadcast.clear();
+        interfaces.iter().flat_map(|interface| &interface.addresses).for_each(|&net| self.add_local(net));
+    }
+
+    fn add_local(&mut self, net: IpNet) {
+        self.local.extend(A::of(net.addr()));
+        if let (IpNet::V4(v4), Some(all)) = (net, A::of(net.broadcast()))
+            && v4.prefix_len() < 31
+        {
+            self.broadcast.push(all);
+        }
+    }
+
+    /// Removes a route, however often it is there.
+    pub(super) fn remove(&mut self, net: IpNet, to: InterfaceId) {
+        let Some((network, mask)) = Self::key(net) else { return };
+        self.routes.retain(|route| (route.network, route.mask, route.to) != (network, mask, to));
+    }
+
     pub(super) fn add(&mut self, net: IpNet, to: InterfaceId) {
-        let Some(network) = A::of(net.network()) else { return };
+        let Some((network, mask)) = Self::key(net) else { return };
+        let place = self.routes.partition_point(|route| route.mask >= mask);
+        self.routes.insert(place, Route { network, mask, to });
+    }
+
+    fn key(net: IpNet) -> Option<(A, u128)> {
+        let network = A::of(net.network())?;
         let shift = A::BITS - u32::from(net.prefix_len());
         let all = u128::MAX >> (128 - A::BITS);
         let mask = if shift >= A::BITS { 0 } else { all >> shift << shift };
-        let place = self.routes.partition_point(|route| route.mask >= mask);
-        self.routes.insert(place, Route { network, mask, to });
+        Some((network, mask))
     }
 
     #[inline]

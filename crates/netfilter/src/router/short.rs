@@ -1,99 +1,171 @@
-//! The short way: a TCP segment or UDP datagram of a confirmed flow, where no rule has anything to say and no helper listens,
-//! which is nearly every packet of a NAT. It does what the [long way](super::path) does with such a packet, at once and
+//! The short way: a TCP segment or UDP datagram of a confirmed flow, where no helper listens and no rule has anything to say but
+//! one that accepts all of an answered flow, which is nearly every packet of a NAT. It does what the [long way](super::path) does with such a packet, at once and
 //! without a detour, and leaves every other packet to it, untouched.
+//!
+//! A flow that may go it has a [way](crate::table::Flow::ways), which the long way writes down. Of a batch, the memory of all
+//! flows is asked for first ([`Asked`]), so that the processor waits for it once.
 
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
 
-use super::Packet;
 use super::stack::Stack;
+use super::{BATCH, Packet};
 use crate::conntrack::Seen;
-use crate::headers::{Family, correct, difference};
+use crate::headers::Family;
 use crate::interface::{Interface, InterfaceId};
-use crate::rules::TableName;
+use crate::plain::{Ends, is_intact, translate};
+use crate::rules::{Hook, Passes, TableName};
 use crate::status::{CtInfo, Direction, Status};
-use crate::track::{Context, Upper, checksum_is_right};
-use crate::tuple::Tuple;
+use crate::table::{Likely, Place};
+use crate::track::{Context, Upper};
 
-/// A packet that may go the short way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plain<A: Family> {
-    tuple: Tuple<A>,
-    hash: u64,
+/// Where the flows of a batch most likely are.
+pub(super) struct Asked {
+    places: [Likely; BATCH],
 }
 
-/// The flow is found by both tuples, and its translation is decided.
-const SETTLED: Status = Status(Status::CONFIRMED.0 | Status::NAT_DONE.0);
-/// Something is special about the flow.
-const SPECIAL: Status = Status(Status::DYING.0 | Status::FIXED_TIMEOUT.0 | Status::SEQ_ADJUST.0);
+impl Asked {
+    pub(super) const NOTHING: Self = Self { places: [Likely::NOWHERE; BATCH] };
+}
 
 impl<A: Family> Stack<A> {
-    /// Whether packets may go the short way at all: no rule may want to see them.
+    /// Whether packets may go the short way at all: no rule may want to see them on their way through, but one of filter that
+    /// accepts them.
     pub(super) fn may_hurry(&self) -> bool {
-        let tables = [TableName::Raw, TableName::Mangle, TableName::Filter];
-        tables.into_iter().all(|table| self.busy[table as usize] == 0)
+        let through = [
+            (TableName::Raw, Hook::PreRouting),
+            (TableName::Mangle, Hook::PreRouting),
+            (TableName::Mangle, Hook::Forward),
+            (TableName::Mangle, Hook::PostRouting),
+        ];
+        self.filter != Passes::Some && through.into_iter().all(|(table, hook)| !self.is_busy(table, hook))
     }
 
-    /// Reads a packet that may go the short way: IP without options, fragments and anything wrong, TCP or UDP.
+    /// Finds out where the flows of packets are that may go the short way, and reads the memory that they need: first that of
+    /// the index for all, then that of the flows for all.
     #[inline]
-    pub(super) fn plain(&self, packet: &[u8]) -> Option<Plain<A>> {
-        let (src, dst, protocol) = A::plain(packet)?;
-        let &[a, b, c, d] = packet.get(A::PLAIN_HEADER..)?.first_chunk()?;
-        let (src_id, dst_id) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        let tuple = Tuple { src, dst, src_id, dst_id, protocol };
-        Some(Plain { tuple, hash: self.conntrack.table.hash(&tuple, 0) })
+    pub(super) fn ask(&self, packets: &[Packet]) -> Asked {
+        let table = &self.conntrack.table;
+        // Zero is no hash: a packet that has it goes the long way.
+        let (mut hashes, mut asked) = ([0; BATCH], Asked::NOTHING);
+        let mut tcp = 0_u32;
+        for (n, (packet, hash)) in packets.iter().zip(&mut hashes).enumerate() {
+            if A::is_plain(&packet.bytes)
+                && let Some((ends, protocol)) = A::ends(&packet.bytes)
+            {
+                *hash = table.hash(&ends, protocol, 0);
+                tcp |= u32::from(protocol == 6) << n;
+            }
+        }
+        core::hint::black_box(hashes.iter().fold(0, |sum, &hash| sum ^ table.touch_index(hash)));
+        let mut all_known = true;
+        for (&hash, place) in hashes.iter().zip(&mut asked.places) {
+            if hash != 0 {
+                *place = table.likely(hash);
+                all_known &= !place.is_nowhere();
+            }
+        }
+        let mut touched = 0;
+        for (n, &place) in asked.places.iter().enumerate() {
+            touched ^= table.touch(place, tcp >> n & 1 == 1);
+        }
+        if !all_known {
+            touched ^= self.touch_new(packets, &hashes, &asked);
+        }
+        core::hint::black_box(touched);
+        asked
     }
 
-    /// Asks for the memory of the flow that a packet seems to belong to: the index first.
-    #[inline]
-    pub(super) fn peek(&self, plain: &Plain<A>) -> Option<u32> {
-        self.conntrack.table.peek(plain.hash)
+    /// Reads the memory that packets need that most likely begin a flow: where their source is listed, and where their answer
+    /// will be found if the flow is translated as the last one was.
+    #[inline(never)]
+    fn touch_new(&self, packets: &[Packet], hashes: &[u64; BATCH], asked: &Asked) -> u32 {
+        let (table, mapped) = (&self.conntrack.table, self.conntrack.mapped);
+        let mut touched = 0;
+        for ((packet, &hash), place) in packets.iter().zip(hashes).zip(&asked.places) {
+            if hash != 0
+                && place.is_nowhere()
+                && let Some((ends, protocol)) = A::ends(&packet.bytes)
+            {
+                let answer = Ends { dst: mapped, ..ends.swapped() };
+                touched ^= table.touch_index(table.hash(&answer, protocol, 0)) ^ table.touch_source(&ends, protocol);
+            }
+        }
+        touched
     }
 
-    /// Takes a packet the short way, if its flow is one that may. Otherwise nothing has happened.
+    /// Takes the `n`th packet of a batch the short way, if it may go that. Otherwise nothing has happened.
     #[inline]
-    pub(super) fn hurry(
+    pub(super) fn hurry_asked(
         &mut self,
         now: Instant,
-        plain: &Plain<A>,
+        asked: &Asked,
+        n: usize,
         interfaces: &[Interface],
         packet: &mut Packet,
     ) -> Option<InterfaceId> {
-        let Plain { tuple, hash } = plain;
+        let (ends, protocol) = A::ends(&packet.bytes)?;
+        let place = self.conntrack.table.confirm(*asked.places.get(n)?, &ends, protocol)?;
+        self.pass(now, place, &ends, protocol, interfaces, packet)
+    }
+
+    /// Takes a packet the short way, if it may go that. Otherwise nothing has happened.
+    #[inline]
+    pub(super) fn hurry(&mut self, now: Instant, interfaces: &[Interface], packet: &mut Packet) -> Option<InterfaceId> {
+        if !A::is_plain(&packet.bytes) {
+            return None;
+        }
+        let (ends, protocol) = A::ends(&packet.bytes)?;
+        let table = &self.conntrack.table;
+        let place = table.lookup(table.hash(&ends, protocol, 0), &ends, protocol)?;
+        self.pass(now, place, &ends, protocol, interfaces, packet)
+    }
+
+    /// The short way of a plain packet of the flow at a place.
+    #[inline(always)]
+    fn pass(
+        &mut self,
+        now: Instant,
+        Place { at, direction }: Place,
+        ends: &Ends<A>,
+        protocol: u8,
+        interfaces: &[Interface],
+        packet: &mut Packet,
+    ) -> Option<InterfaceId> {
         let bytes = &mut packet.bytes[..];
         let settings = &self.conntrack.settings;
-        let upper = Upper { protocol: tuple.protocol, body: bytes.get(A::PLAIN_HEADER..)? };
-        let (at, direction) = self.conntrack.table.find_hashed(now, *hash, tuple, 0)?;
         let flow = self.conntrack.table.flow_mut(at);
         let output = flow.ways[direction.index()]?;
-        let moved = direction == Direction::Original && flow.masquerade.is_some_and(|behind| behind != output);
-        let is_settled = flow.status.contains(if self.translates { SETTLED } else { Status::CONFIRMED });
-        let is_first_answer = direction == Direction::Reply && !flow.status.contains(Status::SEEN_REPLY);
-        if !is_settled
-            || flow.status.intersects(SPECIAL)
-            || flow.has_extra()
-            || moved
-            || is_first_answer
-            || bytes.len() > usize::from(interfaces[output.place()].mtu)
-            || settings.checksum && !checksum_is_right(upper, tuple.src, tuple.dst, settings)
+        let status = flow.status;
+        let answered = self.filter == Passes::Established || direction == Direction::Reply;
+        let answered = if answered { Status::SEEN_REPLY } else { Status(0) };
+        let decided = if self.translates { Status::NAT_DONE } else { Status(0) };
+        let wanted = Status::CONFIRMED | answered | decided;
+        if Status(status.0 & (wanted | SPECIAL).0) != wanted
+            || flow.expires <= now
+            || bytes.len() > usize::from(self.shortest_mtu) && bytes.len() > usize::from(interfaces[output.place()].mtu)
+            || settings.checksum && !is_intact::<A>(bytes, protocol)
         {
             return None;
         }
-        let context = Context { now, direction, status: flow.status, remaining: Duration::ZERO, seqadj: None };
+        let upper = Upper { protocol, body: bytes.get(A::BODY..)? };
+        let context = Context { now, direction, status, remaining: Duration::ZERO, seqadj: None };
         let timeout = flow.state.hurry(upper, &context, settings)?;
         flow.expires = now + timeout;
-        if self.translates && flow.status.intersects(Status::NAT) {
-            // No translation is without an inverse.
-            let target = flow.tuple(!direction).inverse()?;
-            rewrite(bytes, tuple, &target);
+        if self.translates && status.intersects(Status::NAT) {
+            let target = flow.ends(!direction).swapped();
+            translate(bytes, ends, &target, protocol);
         } else {
             A::decrement_ttl(bytes);
         }
+        if self.filter != Passes::Unasked {
+            self.rules.count_passed(TableName::Filter, Hook::Forward, bytes.len() as u32);
+        }
         let info = match direction {
             Direction::Reply => CtInfo::EstablishedReply,
-            Direction::Original if flow.status.contains(Status::SEEN_REPLY) => CtInfo::Established,
-            Direction::Original if flow.status.contains(Status::EXPECTED) => CtInfo::Related,
+            Direction::Original if status.contains(Status::SEEN_REPLY) => CtInfo::Established,
+            Direction::Original if status.contains(Status::EXPECTED) => CtInfo::Related,
             Direction::Original => CtInfo::New,
         };
         self.said = Some(Seen::Flow { at, info });
@@ -101,25 +173,5 @@ impl<A: Family> Stack<A> {
     }
 }
 
-/// Gives a packet both ends of `target` at once, and takes one from its time to live.
-#[inline]
-fn rewrite<A: Family>(bytes: &mut [u8], old: &Tuple<A>, target: &Tuple<A>) {
-    let addresses = old.src.difference(target.src) + old.dst.difference(target.dst);
-    let ports = difference(old.src_id, target.src_id) + difference(old.dst_id, target.dst_id);
-    A::readdress(bytes, target.src, target.dst, addresses);
-    let body = &mut bytes[A::PLAIN_HEADER..];
-    let [a, b, c, d] = &mut body[..4] else { return };
-    ([*a, *b], [*c, *d]) = (target.src_id.to_be_bytes(), target.dst_id.to_be_bytes());
-    let is_udp = old.protocol == 17;
-    let at = if is_udp { 6 } else { 16 };
-    let Some([a, b]) = body.get_mut(at..at + 2) else { return };
-    let sum = u16::from_be_bytes([*a, *b]);
-    if is_udp && sum == 0 {
-        return;
-    }
-    let mut corrected = correct(sum, addresses + ports);
-    if is_udp && corrected == 0 {
-        corrected = 0xffff;
-    }
-    [*a, *b] = corrected.to_be_bytes();
-}
+/// Something is special about the flow.
+const SPECIAL: Status = Status(Status::DYING.0 | Status::FIXED_TIMEOUT.0 | Status::SEQ_ADJUST.0);

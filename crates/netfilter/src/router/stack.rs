@@ -6,7 +6,7 @@ use super::route::Routes;
 use crate::conntrack::{Conntrack, Seen};
 use crate::fragment::Reassembly;
 use crate::headers::Family;
-use crate::rules::{Hook, Ruleset, TableName};
+use crate::rules::{Hook, Passes, Ruleset, TableName};
 use crate::table::Flow;
 
 /// What the router has of one address family.
@@ -23,8 +23,12 @@ pub(super) struct Stack<A: Family> {
     pub(super) translates: bool,
     /// What conntrack said of the last packet; nothing if it did not get that far.
     pub(super) said: Option<Seen>,
-    /// Whether no rule wants to see every packet.
+    /// What every interface takes, in bytes.
+    pub(super) shortest_mtu: u16,
+    /// Whether packets may go the short way.
     pub(super) hurries: bool,
+    /// Which packets pass filter at FORWARD.
+    pub(super) filter: Passes,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -42,7 +46,9 @@ impl<A: Family> Stack<A> {
             identifications: Rng::from_seed(seed),
             translates: false,
             said: None,
+            shortest_mtu: u16::MAX,
             hurries: true,
+            filter: Passes::Unasked,
             busy: [0; 4],
         }
     }
@@ -55,8 +61,9 @@ impl<A: Family> Stack<A> {
             let busy = Hook::ALL.into_iter().filter(|&hook| !rules.is_idle(table, hook));
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
-        self.hurries = self.may_hurry();
         self.rules = rules;
+        self.filter = self.rules.passes(TableName::Filter, Hook::Forward);
+        self.hurries = self.may_hurry();
     }
 
     /// Whether a rule of `table` may have something to say at `hook`.

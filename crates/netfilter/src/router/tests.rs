@@ -5,7 +5,7 @@ use pinhole_wire::text::Line;
 use super::*;
 use crate::Status;
 use crate::conntrack::Seen;
-use crate::rules::{Policy, Rule, TableName};
+use crate::rules::{Hook, Passes, Policy, Rule, States, TableName};
 use crate::settings::Settings;
 
 struct Home {
@@ -173,9 +173,9 @@ fn what_a_packet_has_announced_that_was_dropped_is_not_expected() {
     let mut home = Home::with(Ruleset::parse(rules).expect("rules"));
     // A rule of one port gives it to the second host too, whose flow clashes when its helper has read the packet.
     let mut invite = |host: &str, port: u16| {
-        let body = format!("v=0\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
+        let body = format!("v=0\\r\\no=me 1 1 IN IP4 {host}\\r\\nc=IN IP4 {host}\\r\\nm=audio {port} RTP/AVP 0\\r\\n");
         let head =
-            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 6);
+            format!("INVITE sip:you@192.0.2.1 SIP/2.0\\r\\nCSeq: 1 INVITE\\r\\nContent-Length: {}", body.len() - 8);
         home.out(&format!("{host}:5060 > 192.0.2.1:5060 udp \"{head}\\r\\n\\r\\n{body}\""))
     };
     let (first, second) = (invite("10.0.0.1", 40_000), invite("10.0.0.2", 42_000));
@@ -258,4 +258,63 @@ fn what_happens_is_told_step_by_step() {
     assert!(told.iter().any(|text| text.contains("confirmed")), "{told:#?}");
 }
 
+mod change;
 mod fragments;
+
+#[test]
+fn a_filter_that_accepts_what_is_established_counts_it_whichever_way_a_packet_goes() {
+    let known = States::ESTABLISHED.and(States::RELATED);
+    let rules = Ruleset::builder()
+        .rule(TableName::Nat, "POSTROUTING", Rule::new().out_device("wan").masquerade())
+        .rule(TableName::Filter, "FORWARD", Rule::new().state(known).accept())
+        .rule(TableName::Filter, "FORWARD", Rule::new().in_device("lan").accept())
+        .policy(TableName::Filter, Hook::Forward, Policy::Drop);
+    let rules = rules.build().expect("rules");
+    let [mut short, mut long, mut batch] = [0, 1, 2].map(|_| Home::with(rules.clone()));
+    assert!(short.router.v4.hurries && short.router.v4.filter == Passes::Established);
+    let out = "10.0.0.1:5000 > 192.0.2.1:53 udp 8";
+    let back = "192.0.2.1:53 > 203.0.113.1:5000 udp 8";
+    for line in [out, out, back, back, out, back, out] {
+        let input = if line == out { short.lan } else { short.wan };
+        let packet = Packet::from(line.parse::<Line>().expect("a line").packet().expect("a packet"));
+        let [mut a, mut b, mut c] = [0, 1, 2].map(|_| packet.clone());
+        let verdict = short.router.process(short.now, input, &mut a);
+        assert_eq!(long.router.explain(long.now, input, &mut b, &mut Vec::new()), verdict);
+        let mut verdicts = [Verdict::Hold];
+        batch.router.process_batch(batch.now, input, core::slice::from_mut(&mut c), &mut verdicts);
+        assert_eq!(verdicts, [verdict]);
+        assert!(a == b && a == c && verdict != Verdict::Hold, "{line}");
+        assert!(
+            short.router.rules_v4() == long.router.rules_v4() && short.router.rules_v4() == batch.router.rules_v4()
+        );
+        assert_eq!((short.router.said_v4(), batch.router.said_v4()), (long.router.said_v4(), long.router.said_v4()));
+    }
+    let filter = short.router.rules_v4().table(TableName::Filter).expect("a table");
+    let forward = filter.chains.iter().find(|chain| chain.name == "FORWARD").expect("a chain");
+    assert_eq!(forward.rules.iter().map(|rule| rule.counters.packets).collect::<Vec<_>>(), [5, 2]);
+}
+
+#[test]
+fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
+    let known = Rule::new().state(States::ESTABLISHED).accept();
+    let early = Rule::new().in_device("wan").drop();
+    let rules = |rules: [Rule<Ipv4Addr>; 2]| {
+        let [first, second] = rules;
+        let rules =
+            Ruleset::builder().rule(TableName::Filter, "FORWARD", first).rule(TableName::Filter, "FORWARD", second);
+        Home::with(rules.build().expect("rules")).router.v4.hurries
+    };
+    assert!(!rules([early.clone(), known.clone()]));
+    assert!(rules([known.clone(), early]));
+    let input = Ruleset::builder().rule(TableName::Filter, "INPUT", Rule::new().drop()).build().expect("rules");
+    let mut home = Home::with(input);
+    assert!(home.router.v4.hurries, "what goes through does not meet INPUT");
+    for _ in 0..3 {
+        home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8").expect("it passes");
+    }
+    let filter = home.router.rules_v4().table(TableName::Filter).expect("a table");
+    let forward = filter.chains.iter().find(|chain| chain.name == "FORWARD").expect("a chain");
+    assert_eq!(forward.counters.packets, 3, "but the policy of FORWARD counts it");
+    let mangle = Ruleset::builder().rule(TableName::Mangle, "FORWARD", known).build().expect("rules");
+    assert!(!Home::with(mangle).router.v4.hurries);
+}

@@ -56,6 +56,8 @@ pub enum Reason {
     TooBig,
     /// It goes to, or comes from, an address that no single host has.
     NotUnicast,
+    /// It comes in by an interface, from an address that is this host's own (`fib_validate_source`; IPv4).
+    Martian,
     /// It is a fragment that does not fit the others, or one too many of them.
     Fragment,
 }
@@ -80,6 +82,7 @@ impl Reason {
             Self::TimeExceeded => "time-exceeded",
             Self::TooBig => "too-big",
             Self::NotUnicast => "not-unicast",
+            Self::Martian => "martian",
             Self::Fragment => "fragment",
         }
     }
@@ -106,6 +109,7 @@ impl fmt::Display for Reason {
             Self::TimeExceeded => f.write_str("it has crossed too many routers"),
             Self::TooBig => f.write_str("it is too long for the way out, and may not be fragmented"),
             Self::NotUnicast => f.write_str("its source or its destination is no single host's address"),
+            Self::Martian => f.write_str("it comes from outside, and from this host's own address"),
             Self::Fragment => f.write_str("it is a fragment that does not fit the others"),
         }
     }

@@ -42,6 +42,7 @@ pub use matches::{
 pub use rule::{Header, Rule};
 pub use ruleset::{Builder, Chain, Counters, Policy, Ruleset, Table};
 pub use run::Decision;
+pub(crate) use run::Passes;
 pub use set::{Element, End, Lookup, Part, Set, Sets};
 pub use subject::{AddressKind, Delivery, Effect, Flow, Host, Subject, Tracking};
 pub use target::{

@@ -26,11 +26,71 @@ pub enum Decision<A> {
     Nat(Translation<A>),
 }
 
+/// Which packets pass a table at a hook without being looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// All: there is no chain.
+    Unasked,
+    /// All: there is no rule, and the policy counts them.
+    All,
+    /// Those of answered flows: the first rule accepts and counts them.
+    Established,
+    /// Which ones, only the rules know.
+    Some,
+}
+
 impl<A: Address> Ruleset<A> {
     /// Whether `table` has nothing to say at `hook`, so that it need not be asked.
     #[inline]
     pub const fn is_idle(&self, table: TableName, hook: Hook) -> bool {
         self.hooks[table as usize] & hook.bit() == 0
+    }
+
+    /// Which packets pass `table` at `hook` whatever else they are.
+    pub(crate) fn passes(&self, table: TableName, hook: Hook) -> Passes {
+        if self.is_idle(table, hook) {
+            return Passes::Unasked;
+        }
+        let loaded = self.tables[table as usize].as_ref();
+        let Some((loaded, chain)) = loaded.and_then(|loaded| Some((loaded, loaded.entries[hook as usize]?))) else {
+            return Passes::Unasked;
+        };
+        let chain = &loaded.table.chains[chain];
+        if chain.rules.is_empty() && chain.policy != Some(Policy::Drop) {
+            Passes::All
+        } else if loaded.accepted[hook as usize].intersects(States::ESTABLISHED) {
+            Passes::Established
+        } else {
+            Passes::Some
+        }
+    }
+
+    /// Counts a packet of `length` bytes that [`passes`](Self::passes) `table` at `hook`.
+    #[inline]
+    pub(crate) fn count_passed(&mut self, table: TableName, hook: Hook, length: u32) {
+        if let Some(loaded) = &mut self.tables[table as usize]
+            && let Some(chain) = loaded.entries[hook as usize]
+        {
+            let Chain { rules, counters, .. } = &mut loaded.table.chains[chain];
+            rules.first_mut().map_or(counters, |rule| &mut rule.counters).count(length);
+        }
+    }
+
+    /// What `table` decides about any packet at `hook` of `length` bytes, if it has no rule there; it is counted.
+    #[inline]
+    pub(crate) fn run_empty(
+        &mut self,
+        table: TableName,
+        hook: Hook,
+        length: u32,
+        watch: &mut impl Watch,
+    ) -> Option<Decision<A>> {
+        if self.is_idle(table, hook) {
+            return Some(Decision::Accept);
+        }
+        let loaded = self.tables[table as usize].as_mut()?;
+        let chain = loaded.table.chains.get_mut(loaded.entries[hook as usize]?)?;
+        chain.rules.is_empty().then(|| chain.undecided(table, length, watch))
     }
 
     /// Asks `table` about a packet at `hook`. Packets are counted, and limits taken from.
@@ -134,14 +194,21 @@ impl<A: Address> Loaded<A> {
                 Step::Goto => (chain, rule) = (jumps[chain][rule - 1], 0),
             }
         }
-        let base = &mut table.chains[base];
-        base.counters.count(subject.length);
-        let line = Line { table: table.name, chain: &base.name, rule: base.rules.len() + 1 };
-        let (policy, is_empty) = (base.policy, base.rules.is_empty());
+        table.chains[base].undecided(table.name, subject.length, watch)
+    }
+}
+
+impl<A: Address> Chain<A> {
+    /// No rule of a built-in chain has decided: its policy does.
+    #[inline]
+    fn undecided(&mut self, table: TableName, length: u32, watch: &mut impl Watch) -> Decision<A> {
+        self.counters.count(length);
+        let line = Line { table, chain: &self.name, rule: self.rules.len() + 1 };
+        let (policy, is_empty) = (self.policy, self.rules.is_empty());
         let is_dull = is_empty && policy != Some(Policy::Drop);
         let topic = if is_dull { Topic::Tried } else { Topic::Rule };
         watch.note(topic, || Undecided { line, policy, is_empty });
-        match base.policy {
+        match policy {
             Some(Policy::Drop) => Decision::Drop,
             Some(Policy::Accept) | None => Decision::Accept,
         }

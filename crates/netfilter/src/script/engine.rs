@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
+use pinhole_wire::text::Line;
 
 use super::{
     EntryView, Executor, ExpectationView, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide,
@@ -13,7 +14,7 @@ use super::{
 use crate::conntrack::{Conntrack, Seen};
 use crate::expect::{ChildNat, Expectation};
 use crate::nat::Told;
-use crate::router::{Packet, Router, Verdict};
+use crate::router::{Packet, Reason, Router, Verdict};
 use crate::rules::{RulesError, Ruleset};
 use crate::settings::{Personality, SettingError, Settings};
 use crate::status::{CtInfo, Direction, Status};
@@ -41,8 +42,11 @@ pub struct Engine {
     expects: bool,
     now: Instant,
     told: Told,
-    /// The ports of what was expected when a kernel was last followed.
+    /// What was expected when a kernel was last followed, and the entry that it has found.
     followed: Vec<TupleView>,
+    preferred: Option<(TupleView, [u16; 2])>,
+    /// Whether the kernel that is followed has had the packet at the end of LOCAL_IN.
+    delivered: bool,
 }
 
 /// Why the engine cannot be the router of a script.
@@ -81,21 +85,37 @@ impl Engine {
             now: BEGIN,
             told,
             followed: Vec::new(),
+            preferred: None,
+            delivered: false,
         }
     }
 
     /// What is drawn at random for the next packet is what a kernel has drawn for it, as far as it may be drawn: so the
     /// engine follows a kernel as long as that does what the engine would.
     pub fn follow(&mut self, kernel: &Observed) {
-        let ends = kernel.entry.as_ref().map(|entry| {
+        let of_entry = kernel.entry.as_ref().map(|entry| {
             let TupleView { src, dst, src_id, dst_id, .. } = entry.reply;
             let source = if entry.reply.is_icmp() { src_id } else { dst_id };
             [(dst, source), (src, src_id)]
         });
+        // An entry that is not found shows itself in what comes out.
+        let of_output = || {
+            let line = Line::of(&kernel.outputs.first()?.packet).ok()?;
+            Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
+        };
+        // Where zones are, another entry may have the tuple.
+        let ends = match (of_entry, of_output()) {
+            (Some([source, destination]), Some([from, to])) if (source.0, destination.0) != (from.0, to.0) => {
+                Some([from, to])
+            }
+            (entry, output) => entry.or(output),
+        };
         let expected: Vec<TupleView> = kernel.expectations.iter().map(|expectation| expectation.tuple).collect();
         let new = expected.iter().filter(|tuple| !self.followed.contains(tuple)).map(|tuple| tuple.dst_id);
         self.told = Told { ends, expected: new.collect() };
         self.followed = expected;
+        self.preferred = kernel.entry.as_ref().map(EntryView::place);
+        self.delivered = kernel.delivered;
     }
 
     /// The router itself.
@@ -116,6 +136,15 @@ impl Engine {
         let (now, mut tuple) = (self.now, tuple);
         if tuple.has_ports() && !self.personality.has_ports(tuple.protocol) {
             (tuple.src_id, tuple.dst_id) = (0, 0);
+        }
+        if self.zones.len() > 1
+            && let Some(place) = self.preferred.take()
+            && let Ok(all) = self.table()
+            && let Some(entry) = all.into_iter().find(|entry| entry.place() == place)
+            && (entry.original == tuple || entry.reply == tuple)
+        {
+            // Where directions are in zones of their own, several entries may have the tuple.
+            return Some(entry);
         }
         self.zones.iter().find_map(|&zone| match (tuple.src, tuple.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => find(self.router.v4(), now, &named(tuple, src, dst), zone),
@@ -185,7 +214,10 @@ impl Executor for Engine {
         let tuple = self.lookup.tuple(packet);
         let entry = tuple.and_then(|tuple| self.entry(tuple));
         let expectations = self.expectations();
-        Ok(Observed { outputs, delivered: verdict == Verdict::Deliver, info, entry, expectations })
+        // What is dropped when it is confirmed has been at the end of LOCAL_IN before, where a kernel is asked.
+        let late = matches!(verdict, Verdict::Drop(Reason::Helper | Reason::Clash)) && self.delivered;
+        let delivered = verdict == Verdict::Deliver || late;
+        Ok(Observed { outputs, delivered, info, entry, expectations })
     }
 
     fn table(&mut self) -> Result<Vec<EntryView>, EngineError> {

@@ -11,10 +11,16 @@ pub struct Personality {
     pub inexact_rst: InexactRst,
     /// Protocols whose clashes at confirm are resolved; empty in 2.6, where every clash drops.
     pub clash: Clash,
+    /// Whether a packet joins the flow that it clashes with if that was never looked at for NAT, whatever its other tuple is.
+    pub joins_untranslated: bool,
+    /// Whether the search for a port evicts flows that are as good as over.
+    pub evicts_closing: bool,
     /// Whether UDP-Lite has its own tracker (else it is generic).
     pub udp_lite: bool,
     /// Whether DCCP has its own tracker (else it is generic).
     pub dccp: bool,
+    /// Whether numbers of FTP's commands that are too large make them wrong (else they lose their highest bits).
+    pub ftp_checks_numbers: bool,
     /// Whether a limit of zero entries refuses everything (else it is no limit).
     pub zero_max_refuses: bool,
     /// Whether helpers are attached by port without a rule.
@@ -71,8 +77,11 @@ impl Personality {
         name: "2.6",
         inexact_rst: InexactRst::Close,
         clash: Clash::Never,
+        joins_untranslated: false,
+        evicts_closing: false,
         udp_lite: false,
         dccp: false,
+        ftp_checks_numbers: false,
         zero_max_refuses: false,
         automatic_helpers: true,
         port_search: PortSearch::Sequential,
@@ -84,6 +93,7 @@ impl Personality {
     pub const V6_1: Self = Self {
         name: "6.1",
         clash: Clash::Datagrams,
+        joins_untranslated: true,
         udp_lite: true,
         dccp: true,
         automatic_helpers: false,
@@ -94,10 +104,18 @@ impl Personality {
     };
 
     /// Linux 6.12 as its stable series has become: 6.12.117 treats inexact resets as 7.3 does.
-    pub const V6_12: Self = Self { name: "6.12", inexact_rst: InexactRst::CappedToUnacknowledged, ..Self::V6_1 };
+    pub const V6_12: Self = Self {
+        name: "6.12",
+        joins_untranslated: false,
+        evicts_closing: true,
+        inexact_rst: InexactRst::CappedToUnacknowledged,
+        ftp_checks_numbers: true,
+        ..Self::V6_1
+    };
 
     /// Linux 6.18, what our tests run on (6.18.44).
-    pub const V6_18: Self = Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ..Self::V6_12 };
+    pub const V6_18: Self =
+        Self { name: "6.18", dccp: false, inexact_rst: InexactRst::Close, ftp_checks_numbers: false, ..Self::V6_12 };
 
     /// Linux 7.3.
     pub const V7_3: Self = Self {
@@ -105,6 +123,7 @@ impl Personality {
         inexact_rst: InexactRst::CappedToUnacknowledged,
         clash: Clash::DatagramsAndIcmp,
         udp_lite: false,
+        ftp_checks_numbers: true,
         zero_max_refuses: true,
         ..Self::V6_18
     };

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::flow::Bits;
 use super::flow::{Flow, NOBODY, Place};
-use super::{Table, hash_at};
+use super::{Table, hash_at, hash_source_of};
 use crate::status::{Direction, Status};
 use crate::tuple::Address;
 
@@ -95,7 +95,7 @@ impl<A: Address> Table<A> {
         let sources: HashSet<_> =
             self.taken().filter(|(_, flow)| flow.bits.contains(Bits::HAS_SOURCE)).map(|(_, f)| source(f)).collect();
         ensure(sources.len() == heads, || format!("{heads} lists of {} sources", sources.len()))?;
-        let all = self.sources.audit(|value| self.secret.hash_source(&self.flows[value as usize]))?;
+        let all = self.sources.audit(|value| hash_source_of(&self.secret, &self.flows[value as usize]))?;
         ensure(all == heads, || format!("the index has {all} sources, the flows {heads}"))
     }
 

@@ -7,6 +7,7 @@ use pinhole_sansio::Instant;
 use crate::expect::MasterId;
 use crate::helper;
 use crate::interface::InterfaceId;
+use crate::plain::Ends;
 use crate::seqadj::Seqadj;
 use crate::settings::Timeouts;
 use crate::status::{Direction, Status};
@@ -37,7 +38,8 @@ pub struct Flow<A> {
     pub zone: Zone,
     /// By which interface it is masqueraded, if it is.
     pub masquerade: Option<InterfaceId>,
-    /// By which interface packets of each direction leave, once one has; forgotten when routes change.
+    /// By which interface packets of each direction leave that may go the short way: known once one has gone the long way,
+    /// forgotten when routes or rules change.
     pub(crate) ways: [Option<InterfaceId>; 2],
     protocol: u8,
     pub(super) bits: Bits,
@@ -71,21 +73,6 @@ impl Bits {
         } else {
             self.0 &= !other.0;
         }
-    }
-}
-
-/// One direction of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends<A> {
-    src: A,
-    dst: A,
-    src_id: u16,
-    dst_id: u16,
-}
-
-impl<A: Address> Ends<A> {
-    const fn of(tuple: &Tuple<A>) -> Self {
-        Self { src: tuple.src, dst: tuple.dst, src_id: tuple.src_id, dst_id: tuple.dst_id }
     }
 }
 
@@ -172,6 +159,7 @@ pub struct Counters {
 
 impl<A: Address> Flow<A> {
     /// A flow that begins with a packet of tuple `original`, and that is not in a table yet.
+    #[inline(always)]
     pub fn new(now: Instant, original: &Tuple<A>, reply: &Tuple<A>, zone: Zone, state: State) -> Self {
         Self {
             expires: now,
@@ -193,8 +181,13 @@ impl<A: Address> Flow<A> {
     /// The tuple of a direction.
     #[inline]
     pub const fn tuple(&self, direction: Direction) -> Tuple<A> {
-        let Ends { src, dst, src_id, dst_id } = self.ends[direction.index()];
-        Tuple { src, dst, src_id, dst_id, protocol: self.protocol }
+        self.ends[direction.index()].tuple(self.protocol)
+    }
+
+    /// The same without the protocol, as packets have it.
+    #[inline]
+    pub(crate) const fn ends(&self, direction: Direction) -> Ends<A> {
+        self.ends[direction.index()]
     }
 
     /// Both tuples, original and reply.
@@ -220,31 +213,38 @@ impl<A: Address> Flow<A> {
     }
 
     /// The IP protocol number.
+    #[inline]
     pub const fn protocol(&self) -> u8 {
         self.protocol
     }
 
     /// Whether this is the flow of a tuple in a zone, in a direction.
     #[inline]
-    pub(super) fn is(&self, tuple: &Tuple<A>, zone: u16, direction: Direction) -> bool {
-        self.ends[direction.index()] == Ends::of(tuple)
-            && self.protocol == tuple.protocol
-            && self.zone.in_direction(direction) == zone
+    pub(super) fn is(&self, ends: &Ends<A>, protocol: u8, zone: u16, direction: Direction) -> bool {
+        self.ends[direction.index()] == *ends && self.protocol == protocol && self.zone.in_direction(direction) == zone
+    }
+
+    /// Whether this is the flow of a tuple outside all zones, in a direction; false for some that are in a zone in the other
+    /// direction only.
+    #[inline]
+    pub(super) fn is_unzoned(&self, ends: &Ends<A>, protocol: u8, direction: Direction) -> bool {
+        (self.ends[direction.index()] == *ends) & (self.protocol == protocol) & (self.zone.id == 0)
     }
 
     /// Whether both come from the same endpoint.
     pub(super) fn has_same_source(&self, other: &Self) -> bool {
         let (a, b) = (self.ends[0], other.ends[0]);
-        (a.src, a.src_id, self.protocol) == (b.src, b.src_id, other.protocol)
+        let ([a0, a1, ..], [b0, b1, ..]) = (a.ids, b.ids);
+        (a.src, [a0, a1], self.protocol) == (b.src, [b0, b1], other.protocol)
             && self.zone.in_direction(Direction::Original) == other.zone.in_direction(Direction::Original)
     }
 }
 
 /// A direction of the flow at a place, as an index has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) at: u32,
-    pub(super) direction: Direction,
+pub(crate) struct Place {
+    pub(crate) at: u32,
+    pub(crate) direction: Direction,
 }
 
 impl Place {

@@ -3,9 +3,8 @@
 
 use pinhole_sansio::Rng;
 
-use super::Flow;
-use crate::status::Direction;
-use crate::tuple::{Address, Tuple};
+use crate::plain::Ends;
+use crate::tuple::Address;
 
 /// What makes a table's hashes its own.
 #[derive(Clone, Copy, Debug)]
@@ -18,19 +17,17 @@ impl Secret {
 
     /// Of a tuple in a zone.
     #[inline]
-    pub(super) fn hash<A: Address>(&self, tuple: &Tuple<A>, zone: u16) -> u64 {
-        let ids = u64::from(tuple.src_id) << 48 | u64::from(tuple.dst_id) << 32;
-        let rest = ids | u64::from(tuple.protocol) << 16 | u64::from(zone);
-        fold(self.addresses(tuple.src, tuple.dst) ^ self.0[0], rest ^ self.0[1])
+    pub(super) fn hash<A: Address>(&self, ends: &Ends<A>, protocol: u8, zone: u16) -> u64 {
+        let rest = u64::from(u32::from_be_bytes(ends.ids)) << 32 | u64::from(protocol) << 16 | u64::from(zone);
+        fold(self.addresses(ends.src, ends.dst) ^ self.0[0], rest ^ self.0[1])
     }
 
-    /// Of the endpoint that a flow comes from, its protocol and its zone.
+    /// Of the source of a tuple, its protocol and its zone.
     #[inline]
-    pub(super) fn hash_source<A: Address>(&self, flow: &Flow<A>) -> u64 {
-        let tuple = flow.tuple(Direction::Original);
-        let zone = flow.zone.in_direction(Direction::Original);
-        let rest = u64::from(tuple.src_id) << 48 | u64::from(tuple.protocol) << 16 | u64::from(zone);
-        fold(self.addresses(tuple.src, A::UNSPECIFIED) ^ self.0[2], rest ^ self.0[3])
+    pub(super) fn hash_source<A: Address>(&self, ends: &Ends<A>, protocol: u8, zone: u16) -> u64 {
+        let [a, b, ..] = ends.ids;
+        let rest = u64::from(u16::from_be_bytes([a, b])) << 48 | u64::from(protocol) << 16 | u64::from(zone);
+        fold(self.addresses(ends.src, A::UNSPECIFIED) ^ self.0[2], rest ^ self.0[3])
     }
 
     #[inline]

@@ -44,13 +44,11 @@ impl Index {
         // Of a few buckets, values may have passed every one.
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            let mut matches = bucket.matches(tag);
-            while matches != 0 {
-                let value = bucket.values[matches.trailing_zeros() as usize];
+            for slot in bucket.matches(tag) {
+                let value = bucket.values[slot];
                 if is_it(value) {
                     return Some(value);
                 }
-                matches &= matches - 1;
             }
             if bucket.overflow == 0 {
                 return None;
@@ -60,13 +58,16 @@ impl Index {
         None
     }
 
-    /// Reads the bucket where a search for `hash` begins and gives the first value whose tag fits: for a batch, so that the
-    /// memory of all its packets is on its way at once.
+    /// Reads the bucket where a search for `hash` begins, so that it is at hand when the search comes.
     #[inline]
-    pub(super) fn peek(&self, hash: u64) -> Option<u32> {
-        let bucket = &self.buckets[self.home(hash)];
-        let matches = bucket.matches(tag(hash));
-        (matches != 0).then(|| bucket.values[matches.trailing_zeros() as usize])
+    pub(super) fn touch(&self, hash: u64) -> u32 {
+        self.buckets[self.home(hash)].overflow
+    }
+
+    /// The first value whose tag fits: mostly the one that is looked for.
+    #[inline]
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true)
     }
 
     /// Adds a value. `hash_of` gives the hash of each value that is there, should the index have to grow.
@@ -162,7 +163,7 @@ impl Index {
         let mut at = self.home(hash);
         loop {
             let bucket = &mut self.buckets[at];
-            if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == 0) {
+            if let Some(slot) = bucket.matches(0).next() {
                 bucket.tags[slot] = tag(hash);
                 bucket.values[slot] = value;
                 self.len += 1;
@@ -198,11 +199,36 @@ impl Index {
 }
 
 impl Bucket {
-    /// A bit for each value whose tag fits.
+    /// The slots whose tag is this one.
     #[inline]
-    fn matches(&self, tag: u16) -> u32 {
-        let bits = self.tags.iter().enumerate().map(|(slot, &there)| u32::from(there == tag) << slot);
-        bits.fold(0, |mask, bit| mask | bit)
+    fn matches(&self, tag: u16) -> Matches {
+        let [a, b, c, d, e, f, g, h] = self.tags.map(u64::from);
+        let wanted = u64::from(tag) * 0x0001_0001_0001_0001;
+        let first = equal_lanes((a | b << 16 | c << 32 | d << 48) ^ wanted);
+        let second = equal_lanes((e | f << 16 | g << 32 | h << 48) ^ wanted);
+        Matches(first >> 1 | second)
+    }
+}
+
+/// The highest bit of every 16-bit lane that is zero.
+#[inline]
+const fn equal_lanes(lanes: u64) -> u64 {
+    const REST: u64 = 0x7fff_7fff_7fff_7fff;
+    !(((lanes & REST) + REST) | lanes | REST)
+}
+
+/// Slots of a bucket: bit 14 of each lane is one of the first four, bit 15 one of the others.
+struct Matches(u64);
+
+impl Iterator for Matches {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let lowest = self.0.trailing_zeros() as usize;
+        let found = self.0 != 0;
+        self.0 &= self.0.wrapping_sub(1);
+        found.then_some(lowest / 16 + (lowest & 1) * (WIDTH / 2))
     }
 }
 

@@ -18,9 +18,12 @@ use pinhole_sansio::{Instant, Rng};
 
 pub use flow::{Counters, Extra, Flow, FlowId, Zone};
 
+use crate::plain::Ends;
 use crate::status::{Direction, Status};
+use crate::track::State;
 use crate::tuple::{Address, Tuple};
-use flow::{Bits, NOBODY, Place};
+pub(crate) use flow::Place;
+use flow::{Bits, NOBODY};
 use hash::Secret;
 use index::Index;
 
@@ -42,6 +45,17 @@ pub struct Table<A: Address> {
     expired: VecDeque<Expired<A>>,
     /// Where the sweep goes on.
     swept: usize,
+    /// How many flows have been removed: as long as none is, what was found holds.
+    removed: u64,
+}
+
+/// What is known of a source endpoint, until a flow is removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    hash: u64,
+    /// The newest flow that is translated from it.
+    newest: Option<u32>,
+    removed: u64,
 }
 
 /// A flow whose time was over.
@@ -53,6 +67,20 @@ pub struct Expired<A: Address> {
     pub flow: Flow<A>,
     /// What was kept aside of it.
     pub extra: Option<Box<Extra<A>>>,
+}
+
+/// Where a flow may be, as [`Table::likely`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Likely(u32);
+
+impl Likely {
+    /// Nowhere.
+    pub(crate) const NOWHERE: Self = Self(NOBODY);
+
+    #[inline]
+    pub(crate) const fn is_nowhere(self) -> bool {
+        self.0 == NOBODY
+    }
 }
 
 impl<A: Address> Table<A> {
@@ -68,13 +96,14 @@ impl<A: Address> Table<A> {
             extras: HashMap::new(),
             expired: VecDeque::new(),
             swept: 0,
+            removed: 0,
         }
     }
 
     /// The flow that has this tuple in this zone, and in which direction. One whose time is over is removed instead.
     #[inline]
     pub fn find(&mut self, now: Instant, tuple: &Tuple<A>, zone: u16) -> Option<(u32, Direction)> {
-        self.find_hashed(now, self.hash(tuple, zone), tuple, zone)
+        self.find_in(now, tuple, Zone { id: zone, only: None }, Direction::Original)
     }
 
     /// [`find`](Self::find), where a direction of a zone may be in another one: the tuple is looked for among those of
@@ -87,51 +116,87 @@ impl<A: Address> Table<A> {
         zone: Zone,
         by: Direction,
     ) -> Option<(u32, Direction)> {
-        let id = zone.in_direction(by);
-        self.find(now, tuple, id).filter(|(_, direction)| zone.in_direction(*direction) == id)
+        let (ends, protocol) = (Ends::of(tuple), tuple.protocol);
+        let hash = self.hash(&ends, protocol, zone.in_direction(by));
+        let place = self.find_hashed(now, hash, &ends, protocol, zone, by)?;
+        Some((place.at, place.direction))
     }
 
-    /// [`find`](Self::find), when the hash is known.
     #[inline]
-    pub(crate) fn find_hashed(
+    fn find_hashed(
         &mut self,
         now: Instant,
         hash: u64,
-        tuple: &Tuple<A>,
-        zone: u16,
-    ) -> Option<(u32, Direction)> {
+        ends: &Ends<A>,
+        protocol: u8,
+        zone: Zone,
+        by: Direction,
+    ) -> Option<Place> {
+        let id = zone.in_direction(by);
         let value = self.index.find(hash, |value| {
-            let place = Place::from_bits(value);
-            self.flows[place.at as usize].is(tuple, zone, place.direction)
+            let Place { at, direction } = Place::from_bits(value);
+            zone.in_direction(direction) == id && self.flows[at as usize].is(ends, protocol, id, direction)
         })?;
-        let Place { at, direction } = Place::from_bits(value);
-        if self.flows[at as usize].expires <= now {
-            self.expire(at);
+        let place = Place::from_bits(value);
+        if self.flows[place.at as usize].expires <= now {
+            self.expire(place.at);
             return None;
         }
-        Some((at, direction))
+        Some(place)
+    }
+
+    /// The flow outside all zones that has a tuple of this hash, whether or not its time is over.
+    #[inline]
+    pub(crate) fn lookup(&self, hash: u64, ends: &Ends<A>, protocol: u8) -> Option<Place> {
+        let value = self.index.find(hash, |value| {
+            let place = Place::from_bits(value);
+            self.flows[place.at as usize].is_unzoned(ends, protocol, place.direction)
+        })?;
+        Some(Place::from_bits(value))
     }
 
     /// The hash of a tuple in a zone.
     #[inline]
-    pub(crate) fn hash(&self, tuple: &Tuple<A>, zone: u16) -> u64 {
-        self.secret.hash(tuple, zone)
+    pub(crate) fn hash(&self, ends: &Ends<A>, protocol: u8, zone: u16) -> u64 {
+        self.secret.hash(ends, protocol, zone)
     }
 
-    /// Reads the memory that [`find_hashed`](Self::find_hashed) will read, for a batch.
+    /// Reads the first memory that [`lookup`](Self::lookup) will read, for a batch: what it gives means nothing.
     #[inline]
-    pub(crate) fn peek(&self, hash: u64) -> Option<u32> {
-        self.index.peek(hash)
+    pub(crate) fn touch_index(&self, hash: u64) -> u32 {
+        self.index.touch(hash)
     }
 
-    /// Reads both lines of the flow that [`peek`](Self::peek) has given.
+    /// Reads where the flows from the source of a tuple outside all zones are listed.
     #[inline]
-    pub(crate) fn touch(&self, value: u32) -> u64 {
-        let flow = &self.flows[Place::from_bits(value).at as usize];
-        flow.expires.as_nanos() ^ u64::from(flow.state.is_closing())
+    pub(crate) fn touch_source(&self, ends: &Ends<A>, protocol: u8) -> u32 {
+        self.sources.touch(self.secret.hash_source(ends, protocol, 0))
+    }
+
+    /// Where [`lookup`](Self::lookup) will most likely find a flow of this hash.
+    #[inline]
+    pub(crate) fn likely(&self, hash: u64) -> Likely {
+        Likely(self.index.likely(hash).unwrap_or(NOBODY))
+    }
+
+    /// Reads the first cache line of a flow that may be the one, and if asked for the second one, where its tracker's state is.
+    #[inline]
+    pub(crate) fn touch(&self, Likely(place): Likely, whole: bool) -> u32 {
+        let Some(flow) = self.flows.get((place >> 1) as usize) else { return 0 };
+        let second = whole && matches!(flow.state, State::Generic);
+        flow.mark ^ u32::from(second)
+    }
+
+    /// Whether the flow that is most likely the one of a tuple is the one.
+    #[inline]
+    pub(crate) fn confirm(&self, Likely(place): Likely, ends: &Ends<A>, protocol: u8) -> Option<Place> {
+        let place = Place::from_bits(place);
+        let flow = self.flows.get(place.at as usize)?;
+        flow.is_unzoned(ends, protocol, place.direction).then_some(place)
     }
 
     /// Makes a flow that is not found yet.
+    #[inline(always)]
     pub fn add(&mut self, flow: Flow<A>) -> u32 {
         self.len += 1;
         if self.free == NOBODY {
@@ -147,15 +212,13 @@ impl<A: Address> Table<A> {
         at
     }
 
-    /// Makes a flow findable, in one direction only or in both. Where both are the same, it is the reply direction that is
-    /// found.
+    /// Makes a flow findable, in one direction only or in both, whoever else has its tuples. Where both directions are the
+    /// same, it is the reply that is found.
     pub fn insert(&mut self, at: u32, only: Option<Direction>) {
         for direction in [Direction::Reply, Direction::Original] {
             if only.is_none_or(|only| only == direction) {
-                let hash = self.hash_of(Place { at, direction });
-                let (flows, secret) = (&self.flows, &self.secret);
-                let again = |value| hash_at(flows, secret, Place::from_bits(value));
-                self.index.insert(hash, Place { at, direction }.bits(), again);
+                let place = Place { at, direction };
+                self.enter(self.hash_of(place), place);
             }
         }
         let flow = &mut self.flows[at as usize];
@@ -163,8 +226,36 @@ impl<A: Address> Table<A> {
         flow.bits.put(Bits::REPLY_ONLY, only == Some(Direction::Reply));
     }
 
+    /// Makes a flow findable in both directions, if no other one has either tuple.
+    ///
+    /// # Errors
+    /// The flow that has the original tuple, or else that has the reply tuple.
+    pub(crate) fn insert_if_free(&mut self, now: Instant, at: u32) -> Result<(), u32> {
+        let mut hashes = [0; 2];
+        for direction in [Direction::Original, Direction::Reply] {
+            let flow = &self.flows[at as usize];
+            let (ends, protocol, zone) = (flow.ends(direction), flow.protocol(), flow.zone);
+            let hash = self.hash(&ends, protocol, zone.in_direction(direction));
+            if let Some(other) = self.find_hashed(now, hash, &ends, protocol, zone, direction) {
+                return Err(other.at);
+            }
+            hashes[direction.index()] = hash;
+        }
+        for direction in [Direction::Reply, Direction::Original] {
+            self.enter(hashes[direction.index()], Place { at, direction });
+        }
+        self.flows[at as usize].status |= Status::CONFIRMED;
+        Ok(())
+    }
+
+    fn enter(&mut self, hash: u64, place: Place) {
+        let (flows, secret) = (&self.flows, &self.secret);
+        self.index.insert(hash, place.bits(), |value| hash_at(flows, secret, Place::from_bits(value)));
+    }
+
     /// Removes a flow, found or not.
     pub fn remove(&mut self, at: u32) -> (Flow<A>, Option<Box<Extra<A>>>) {
+        self.removed += 1;
         let flow = self.flows[at as usize].clone();
         if flow.status.contains(Status::CONFIRMED) {
             for direction in [Direction::Original, Direction::Reply] {
@@ -238,41 +329,66 @@ impl<A: Address> Table<A> {
 
     /// Makes room aside for a flow.
     pub fn make_extra(&mut self, at: u32) -> &mut Extra<A> {
-        self.flows[at as usize].bits.put(Bits::HAS_EXTRA, true);
+        let flow = &mut self.flows[at as usize];
+        flow.bits.put(Bits::HAS_EXTRA, true);
+        flow.ways = [None, None];
         self.extras.entry(at).or_default()
     }
 
     /// Enters a flow as the newest that is translated from its source endpoint.
     pub fn link_source(&mut self, at: u32) {
-        let hash = self.source_hash(at);
-        let head =
-            self.sources.find(hash, |value| self.flows[value as usize].has_same_source(&self.flows[at as usize]));
-        if let Some(head) = head {
-            self.sources.replace(hash, head, at);
-            self.flows[head as usize].newer = at;
+        let source = self.source_of(at);
+        self.link_source_as(at, &source);
+    }
+
+    /// What is known of the source endpoint of a flow.
+    pub(crate) fn source_of(&self, at: u32) -> Source {
+        let flow = &self.flows[at as usize];
+        let hash = hash_source_of(&self.secret, flow);
+        let newest = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(flow));
+        Source { hash, newest, removed: self.removed }
+    }
+
+    /// [`link_source`](Self::link_source), when it is known what the source is.
+    pub(crate) fn link_source_as(&mut self, at: u32, source: &Source) {
+        if source.removed != self.removed {
+            return self.link_source(at);
+        }
+        let Source { hash, newest, .. } = *source;
+        if let Some(newest) = newest {
+            self.sources.replace(hash, newest, at);
+            self.flows[newest as usize].newer = at;
         } else {
             let (flows, secret) = (&self.flows, &self.secret);
-            let again = |value: u32| secret.hash_source(&flows[value as usize]);
+            let again = |value: u32| hash_source_of(secret, &flows[value as usize]);
             self.sources.insert(hash, at, again);
         }
         let flow = &mut self.flows[at as usize];
-        flow.older = head.unwrap_or(NOBODY);
+        flow.older = newest.unwrap_or(NOBODY);
         flow.newer = NOBODY;
         flow.bits.put(Bits::HAS_SOURCE, true);
     }
 
     /// The flows that are translated from the source endpoint of `like`, newest first.
     pub fn same_source<'a>(&'a self, like: &Flow<A>) -> impl Iterator<Item = &'a Flow<A>> {
-        let hash = self.secret.hash_source(like);
-        let first = self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like));
+        let hash = hash_source_of(&self.secret, like);
+        self.newest_first(self.sources.find(hash, |value| self.flows[value as usize].has_same_source(like)))
+    }
+
+    /// The flows that are translated from a source endpoint, newest first.
+    pub(crate) fn of_source(&self, source: &Source) -> impl Iterator<Item = &Flow<A>> {
+        self.newest_first(source.newest)
+    }
+
+    fn newest_first(&self, newest: Option<u32>) -> impl Iterator<Item = &Flow<A>> {
         let next = |flow: &&Flow<A>| (flow.older != NOBODY).then(|| &self.flows[flow.older as usize]);
-        core::iter::successors(first.map(|at| &self.flows[at as usize]), next)
+        core::iter::successors(newest.map(|at| &self.flows[at as usize]), next)
     }
 
     /// Removes from the nearest eight buckets those flows of the first bucket with any that are not ASSURED
     /// (`early_drop`). Says how many.
     pub fn drop_early(&mut self, tuple: &Tuple<A>, zone: u16, buckets: usize) -> usize {
-        let hash = self.hash(tuple, zone);
+        let hash = self.hash(&Ends::of(tuple), tuple.protocol, zone);
         let spared = |at: u32| {
             let status = self.flows[at as usize].status;
             status.intersects(Status::ASSURED | Status::FIXED_TIMEOUT | Status::DYING)
@@ -374,7 +490,7 @@ impl<A: Address> Table<A> {
     }
 
     fn source_hash(&self, at: u32) -> u64 {
-        self.secret.hash_source(&self.flows[at as usize])
+        hash_source_of(&self.secret, &self.flows[at as usize])
     }
 
     fn hash_of(&self, place: Place) -> u64 {
@@ -384,7 +500,12 @@ impl<A: Address> Table<A> {
 
 fn hash_at<A: Address>(flows: &[Flow<A>], secret: &Secret, place: Place) -> u64 {
     let flow = &flows[place.at as usize];
-    secret.hash(&flow.tuple(place.direction), flow.zone.in_direction(place.direction))
+    secret.hash(&flow.ends(place.direction), flow.protocol(), flow.zone.in_direction(place.direction))
+}
+
+fn hash_source_of<A: Address>(secret: &Secret, flow: &Flow<A>) -> u64 {
+    let direction = Direction::Original;
+    secret.hash_source(&flow.ends(direction), flow.protocol(), flow.zone.in_direction(direction))
 }
 
 #[cfg(test)]

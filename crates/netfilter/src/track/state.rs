@@ -88,8 +88,13 @@ impl State {
 
     /// What a packet does that does what nearly all packets do, and nothing else than to give the flow this long to live; the
     /// state is as it was if the packet is another one. Only for flows without timeouts of their own.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hurry(&mut self, upper: Upper<'_>, context: &Context<'_>, settings: &Settings) -> Option<Duration> {
+        if Protocol::from(upper.protocol) == Protocol::Udp
+            && let Some(timeout) = udp::settled(upper.body, context.status, &settings.timeouts)
+        {
+            return Some(timeout);
+        }
         let judgement = match self {
             Self::Tcp(tcp) => tcp.established(upper.body, context, settings, &settings.timeouts.tcp, &mut ())?,
             Self::Udp(udp) => udp.next(upper.body, context, &settings.timeouts, &mut ()),

@@ -49,6 +49,20 @@ impl Udp {
     }
 }
 
+/// How long a flow lives from now on whose state a datagram does not change and that need not be read for it: one that nobody
+/// has answered, or that is a stream already.
+#[inline(always)]
+pub(super) fn settled(body: &[u8], status: Status, timeouts: &Timeouts) -> Option<Duration> {
+    let length = usize::from(u16_at(body, 4)?);
+    if length < udp::HEADER_LEN || length > body.len() {
+        return None;
+    }
+    if !status.contains(Status::SEEN_REPLY) {
+        return status.contains(Status::CONFIRMED).then_some(timeouts.udp);
+    }
+    status.contains(Status::ASSURED).then_some(timeouts.udp_stream)
+}
+
 /// A UDP-Lite flow is a stream as soon as it was answered. Its length field is the checksum's coverage (RFC 3828 §3.1), and
 /// the checksum may not be absent.
 pub(super) fn next_lite(body: &[u8], context: &Context<'_>, timeouts: &Timeouts, watch: &mut impl Watch) -> Judgement {

@@ -171,7 +171,7 @@ fn forget_identification(cause: &[u8], packet: &mut [u8]) {
     }
     if is_icmp_error(packet)
         && !is_icmp_error(cause)
-        && !is_piece_of_icmp(cause)
+        && !is_piece(packet)
         && let Ok(mut view) = ipv4::Packet::new_checked(packet)
     {
         view.set_identification(0);
@@ -179,10 +179,9 @@ fn forget_identification(cause: &[u8], packet: &mut [u8]) {
     }
 }
 
-/// Whether this may be the end of an ICMP error, of which the router makes nothing itself.
-fn is_piece_of_icmp(packet: &[u8]) -> bool {
-    let view = ip::Packet::new_checked(packet).ok().filter(ip::Packet::is_fragment);
-    view.and_then(|view| view.upper().ok()).is_some_and(|upper| upper.protocol == Protocol::Icmp)
+/// What the router makes itself is whole.
+fn is_piece(packet: &[u8]) -> bool {
+    ip::Packet::new_checked(packet).is_ok_and(|view| view.is_fragment())
 }
 
 fn is_icmp_error(packet: &[u8]) -> bool {

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use pinhole_host::gateway::Plane;
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::route::{self, link, table};
 use pinhole_host::tun::{READ_LEN, Tun};
 use pinhole_netfilter::behaviour::Behaviour;
 use pinhole_netns::Program;
-use pinhole_netns::gateway::{Crossing, Offload, Plane};
+use pinhole_netns::{Crossing, Offload};
 use pinhole_sansio::Rng;
 use pinhole_wire::checksum::Sum;
 use pinhole_wire::{Protocol, ip};

@@ -10,9 +10,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pinhole_host::gateway::Plane;
 use pinhole_netfilter::behaviour::{Behaviour, Dependence, Hairpin, Pairing};
 use pinhole_netns::Program;
-use pinhole_netns::gateway::{Crossing, Offload, Plane};
+use pinhole_netns::{Crossing, Offload};
 
 use crate::support::{lacks, skip_without_privilege};
 

@@ -1,6 +1,7 @@
 //! The Internet in a box, felt by sockets on its hosts.
 
 mod behaviour;
+mod changes;
 mod crossing;
 mod engine_homes;
 mod judges;

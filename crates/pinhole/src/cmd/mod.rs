@@ -5,10 +5,12 @@ pub mod completions;
 pub mod conntrack;
 pub mod demo;
 pub mod doctor;
+pub mod gateway;
 pub mod man;
 pub mod registry;
 mod stop;
 pub mod stun;
+pub mod timewait;
 pub mod up;
 pub mod wg;
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use pinhole_host::stun::tls::{self, Tls};
 use pinhole_host::stun::{SecondIp, Site};
 use pinhole_stun::server::accounts::Accounts;
 use pinhole_stun::server::limit::RateLimit;
@@ -39,6 +40,16 @@ pub struct Stun {
     /// Serve by TCP too.
     #[serde(default = "yes")]
     pub tcp: bool,
+    /// The certificate to serve by TLS with, as PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, as PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Serve by TLS with a certificate made for this run.
+    #[serde(default)]
+    pub tls_self_signed: bool,
+    /// The port for TLS.
+    #[serde(default = "default_tls_port")]
+    pub tls_port: u16,
     /// Call askers back who want to know whether they can be reached.
     #[serde(default)]
     pub call_back: bool,
@@ -62,6 +73,11 @@ fn yes() -> bool {
 /// The default of [`Stun::rate_limit`].
 pub fn default_rate_limit() -> u32 {
     RateLimit::REQUESTS.per_minute
+}
+
+/// The default of [`Stun::tls_port`].
+pub fn default_tls_port() -> u16 {
+    tls::PORT
 }
 
 /// The default of [`Stun::realm`].
@@ -106,6 +122,9 @@ impl Stun {
             [] => everywhere.to_vec(),
             listen => listen.iter().map(|StunAddress(address)| *address).collect(),
         };
+        if self.tls_cert.is_none() != self.tls_key.is_none() || self.tls_cert.is_some() && self.tls_self_signed {
+            bail!("TLS needs a certificate and its key, tls_cert and tls_key, or tls_self_signed and neither");
+        }
         if self.partner.is_empty() != self.partner_key.is_none() {
             bail!("a partner and the key it shares with this host go together: give both, partner and partner_key");
         }
@@ -150,6 +169,22 @@ impl Stun {
             second_port: self.second_port.or(default_port),
             second_ip,
             public: [public.next(), public.next()],
+        }
+    }
+
+    /// What TLS is spoken with.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or do not belong together.
+    pub fn tls(&self) -> Result<Option<Tls>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(Tls::from_files(certificate, key, self.tls_port)?)),
+            (None, None) if self.tls_self_signed => {
+                let ips = self.public.iter().copied().chain(self.listen.iter().map(|StunAddress(at)| at.ip()));
+                let names = ips.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+                Ok(Some(Tls::self_signed(names.chain(["localhost".to_owned()]).collect(), self.tls_port)?))
+            }
+            (Some(_) | None, _) => Ok(None),
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 fn the_sample_is_a_valid_configuration_with_every_role() {
     let config = Config::parse(include_str!("../../../../pinhole.sample.toml")).expect("the sample parses");
     assert!(!config.wireguard.is_empty() && config.registry.is_some() && !config.agent.is_empty());
+    assert!(config.stun.is_some());
 }
 
 /// A registry with a zone of `wg0` that has these keys.
@@ -27,6 +28,10 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         ("[[agent]]\ndevice='wg0'\nzone='a..b'\nserver='10.0.0.1'", "the zone `a..b`"),
         ("[[wireguard]]\nconfig='/a/wg0.conf'\n[[wireguard]]\nconfig='/b/wg0.conf'", "two [[wireguard]]"),
+        ("[stun]\nlisten=['x']", "`x` is not an address"),
+        ("[stun]\nsecond=['192.0.2.2']", "listen at one address, not at 0.0.0.0:3478"),
+        ("[stun]\nlisten=['192.0.2.1']\npartner=['192.0.2.2']", "partner and partner_key"),
+        ("[stun]\ntls_cert='/c'", "TLS needs a certificate and its key"),
         ("nonsense", "line 1"),
         (zone!("name='e..z'\n"), "`e..z` is not a domain name"),
         (zone!("name='z'\nself={ endpoint='192.0.2.1' }"), "`self` is true, false or { endpoint ="),

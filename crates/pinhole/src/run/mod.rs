@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod gateway;
 mod lock;
 pub mod registry;
 pub mod report;

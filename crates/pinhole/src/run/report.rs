@@ -17,12 +17,12 @@ pub struct Report {
 
 /// What an object has besides the event's own fields.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, E> {
     /// Milliseconds since the Unix epoch.
     time_ms: u64,
     role: &'a str,
     #[serde(flatten)]
-    event: &'a Event,
+    event: &'a E,
 }
 
 impl Report {
@@ -32,23 +32,32 @@ impl Report {
         Self { json, colour, role, start: std::time::Instant::now() }
     }
 
+    /// Shows something that is no event of the machines: an object that has `event`, or a sentence.
+    pub fn tell(&self, event: &impl Serialize, sentence: &str) {
+        let line = if self.json { self.object(event) } else { self.with_time(sentence, Tone::Plain) };
+        self.print(&line);
+    }
+
     /// Shows one event. A reader that went away is no reason to stop.
     pub fn show(&self, event: &Event) {
-        let line = if self.json { self.object(event) } else { self.sentence(event) };
+        let line = if self.json { self.object(event) } else { self.with_time(&sentence(event), tone(event)) };
+        self.print(&line);
+    }
+
+    fn print(&self, line: &str) {
         let mut out = io::stdout().lock();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
-    fn object(&self, event: &Event) -> String {
+    fn object(&self, event: &impl Serialize) -> String {
         let time_ms = u64::try_from(super::Clock::wall().as_millis()).unwrap_or(u64::MAX);
         let line = Line { time_ms, role: self.role, event };
         serde_json::to_string(&line).unwrap_or_default()
     }
 
-    fn sentence(&self, event: &Event) -> String {
+    fn with_time(&self, text: &str, tone: Tone) -> String {
         let elapsed = self.start.elapsed().as_secs_f64();
-        let text = sentence(event);
-        let (on, off) = match (self.colour, tone(event)) {
+        let (on, off) = match (self.colour, tone) {
             (false, _) | (true, Tone::Plain) => ("", ""),
             (true, Tone::Good) => ("\x1b[32m", "\x1b[0m"),
             (true, Tone::Bad) => ("\x1b[31m", "\x1b[0m"),

@@ -1,7 +1,7 @@
 //! The STUN server in the real world: bound, told of, counted, stopped.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,6 +34,9 @@ pub async fn run(
     for address in server.addresses() {
         say.listening(*address, &by);
     }
+    for address in server.tls_addresses() {
+        say.listening(*address, &["TLS"]);
+    }
     for layout in server.layouts() {
         say.layout(layout);
     }
@@ -61,14 +64,20 @@ fn server_config(settings: &config::stun::Stun) -> Result<Config> {
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
         .context("the kernel gives no random bytes")?;
     let per_minute = settings.rate_limit;
+    let mut sites = settings.sites()?;
+    if settings.listen.is_empty() && UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
+        // "Every address" is what there is: on many hosts IPv6 is switched off.
+        sites.retain(|site| site.ip.is_ipv4());
+    }
     Ok(Config {
         tcp: settings.tcp,
+        tls: settings.tls()?,
         shards: settings.threads,
         partner: settings.key()?,
         limit: RateLimit { per_minute, burst: RateLimit::REQUESTS.burst.max(per_minute / 60) },
         calls: if settings.call_back { CallPolicy::Proven(RateLimit::CALLS) } else { CallPolicy::Never },
         accounts: settings.accounts()?,
-        ..Config::new(settings.sites()?, secret)
+        ..Config::new(sites, secret)
     })
 }
 

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::report::Report;
 use super::signals::{Request, Signals};
-use super::{agent, registry, stun, wireguard};
+use super::{agent, gateway, registry, stun, wireguard};
 use crate::cmd::wg::interface::File;
 use crate::config::{self, Config};
 
@@ -36,6 +36,8 @@ pub enum Role {
     Stun(config::stun::Stun),
     /// An endpoint agent.
     Agent(config::Agent),
+    /// The NAT between two interfaces.
+    Gateway(gateway::Settings),
 }
 
 impl Role {
@@ -45,6 +47,7 @@ impl Role {
             Self::Registry(_) => "the registry".to_owned(),
             Self::Stun(_) => "the STUN server".to_owned(),
             Self::Agent(agent) => format!("the agent of {}", agent.device),
+            Self::Gateway(_) => "the gateway".to_owned(),
         }
     }
 
@@ -54,6 +57,7 @@ impl Role {
             Self::WireGuard { .. } => 0,
             Self::Registry(_) | Self::Stun(_) => 1,
             Self::Agent(_) => 2,
+            Self::Gateway(_) => 3,
         }
     }
 }
@@ -66,7 +70,9 @@ fn roles(config: Config) -> Result<Vec<Role>> {
     let devices = config.wireguard.into_iter().map(device);
     let registry = config.registry.into_iter().map(Role::Registry).map(Ok);
     let stun = config.stun.into_iter().map(Role::Stun).map(Ok);
-    devices.chain(registry).chain(stun).chain(config.agent.into_iter().map(Role::Agent).map(Ok)).collect()
+    let gateway = config.gateway.into_iter().map(|settings| gateway::Settings::read(settings).map(Role::Gateway));
+    let agents = config.agent.into_iter().map(Role::Agent).map(Ok);
+    devices.chain(registry).chain(stun).chain(agents).chain(gateway).collect()
 }
 
 /// Runs roles until SIGTERM or SIGINT.
@@ -197,6 +203,7 @@ async fn start(role: Role, json: bool, ready: watch::Sender<bool>, stop: watch::
         Role::WireGuard { file, userspace } => wireguard::run(file, userspace, ready, stop).await,
         Role::Registry(settings) => registry::run(settings, Report::new("registry", json), ready, stop).await,
         Role::Stun(settings) => stun::run(settings, json, ready, stop).await,
+        Role::Gateway(settings) => gateway::run(settings, Report::new("gateway", json), ready, stop).await,
         Role::Agent(settings) => agent::run(settings, Report::new("agent", json), ready, stop).await,
     }
 }

@@ -1,5 +1,6 @@
 //! `pinhole stun serve` asked by clients that others wrote, on loopback, where every address is this host's.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
@@ -59,6 +60,77 @@ fn a_client_of_rfc_3489_finds_that_the_way_is_open() {
     let (_server, address) = serve("127.0.43.1", "127.0.43.2", &[]);
     let Some(said) = ask("stun", "stun-client", &[&address.to_string()]) else { return };
     assert!(said.contains("Primary: Open"), "{said}");
+}
+
+/// Where it serves by TLS.
+fn tls_address(server: &mut Pinhole) -> SocketAddr {
+    let event = server.wait_for("TLS", |event| event["event"] == "listening" && event["by"][0] == "TLS");
+    event["address"].as_str().and_then(|text| text.parse().ok()).expect("an address")
+}
+
+/// Asks by `openssl s_client`: the answer.
+fn ask_by_tls(server: SocketAddr, more: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-connect", &server.to_string()]).args(more);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut program = Program::start(&mut command).expect("openssl starts");
+    let (stdin, stdout) = (program.child().stdin.take(), program.child().stdout.take());
+    let request = b"\0\x01\0\0\x21\x12\xa4\x42transaction!";
+    let mut stdin = stdin.expect("a pipe");
+    stdin.write_all(request).and_then(|()| stdin.flush()).expect("it reads");
+    let mut answer = vec![0; 32];
+    // What does not come is an end: openssl ends where it cannot connect or does not trust.
+    let read = stdout.expect("a pipe").read_exact(&mut answer);
+    if read.is_ok() { answer } else { Vec::new() }
+}
+
+#[test]
+fn openssl_asks_by_tls_and_trusts_the_certificate_it_is_given() {
+    if find("openssl").is_none() {
+        return skip_for_want_of("openssl");
+    }
+    let directory = std::env::temp_dir().join(format!("pinhole-test-stun-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name).display().to_string());
+    let args = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=stun.test", "-addext"];
+    let made = run(Command::new("openssl").args(args).args([
+        "subjectAltName=IP:127.0.48.1",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let tls = ["--tls-port", "0", "--tls-cert", &certificate, "--tls-key", &key];
+    let mut command = Command::new(BINARY);
+    command.args(["stun", "serve", "--json", "--listen", "127.0.48.1:0", "--threads", "1"]).args(tls);
+    let mut server = Pinhole::spawn("stun", &mut command);
+    let address = tls_address(&mut server);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let trusted = [version, "-CAfile", &certificate, "-verify_return_error", "-verify_ip", "127.0.48.1"];
+        let answer = ask_by_tls(address, &trusted);
+        assert_eq!(answer.get(..4), Some(&[1, 1, 0, 12][..]), "{version}: {answer:?}");
+        assert_eq!(answer[8..20], b"transaction!"[..]);
+        assert_eq!(answer[28..], [127 ^ 0x21, 0x12, 0xa4, 1 ^ 0x42], "127.0.0.1, or {answer:?}");
+    }
+    let wrong = run(Command::new(BINARY)
+        .args(["stun", "serve", "--listen", "127.0.48.2:0", "--tls-cert", &certificate])
+        .args(["--tls-key", &certificate]));
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.stderr.contains("there is no key in"), "{}", wrong.stderr);
+    std::fs::remove_dir_all(&directory).expect("it is there");
+}
+
+#[test]
+fn a_certificate_of_its_own_is_made_for_who_does_not_look() {
+    if find("openssl").is_none() {
+        return skip_for_want_of("openssl");
+    }
+    let mut command = Command::new(BINARY);
+    let args = ["stun", "serve", "--json", "--listen", "127.0.49.1:0", "--tls-self-signed", "--tls-port", "0"];
+    let mut server = Pinhole::spawn("stun", command.args(args));
+    let address = tls_address(&mut server);
+    assert_eq!(ask_by_tls(address, &[]).get(..2), Some(&[1, 1][..]));
 }
 
 #[test]

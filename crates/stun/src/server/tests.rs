@@ -313,6 +313,21 @@ fn who_asks_too_often_gets_nothing_and_others_do() {
 }
 
 #[test]
+fn a_flood_in_somebody_s_name_sends_him_a_fiftieth_of_it() {
+    let mut server = server(here());
+    let (mut bytes_in, mut bytes_out) = (0, 0);
+    for n in 0..200_000_u64 {
+        let bytes = if n % 2 == 0 { request(id(), |_| {}) } else { change(Change::BOTH) };
+        bytes_in += bytes.len();
+        // Twenty thousand a second, from any port: what is limited is the address.
+        let source = format!("203.0.113.7:{}", 1 + n % 65_535);
+        let sent = ask_from(&mut server, Instant::from_nanos(n * 50_000), Local::FIRST, &source, &bytes);
+        bytes_out += sent.map_or(0, |sent| sent.bytes.len());
+    }
+    assert!(bytes_out > 0 && bytes_out * 50 < bytes_in, "{bytes_out} for {bytes_in}");
+}
+
+#[test]
 fn nobody_gets_more_than_he_sent_or_a_small_answer() {
     let mut accounts = Accounts::new("a realm of twenty by").unwrap();
     accounts.add("ann", "secret");

@@ -134,3 +134,6 @@ fn spread(ports: &[u16]) -> Allocation {
     }
     Allocation::Random { seen: first..=last }
 }
+
+#[cfg(test)]
+mod tests;

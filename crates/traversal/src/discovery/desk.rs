@@ -141,8 +141,13 @@ impl Desk {
         asked: SocketAddr,
         outcome: Outcome,
     ) {
+        self.write(now, Asked { question, server: asked, socket }, 0, outcome);
+    }
+
+    fn write(&mut self, now: Instant, asked: Asked, attempts: u32, outcome: Outcome) {
+        let Asked { question, server: asked, socket } = asked;
         let (at, local) = (now.since(self.started), self.local(socket));
-        self.observations.push(Observation { at, socket, local, question, asked, outcome });
+        self.observations.push(Observation { at, socket, local, question, asked, attempts, outcome });
         let place = self.observations.len() - 1;
         self.outputs.push_back(Output::Progress(Progress { place, observation: self.observations[place].clone() }));
     }
@@ -192,7 +197,12 @@ impl Desk {
                 | Failure::BidDown,
             ) => Outcome::Refused,
         };
-        self.observe(now, socket, question, server, outcome);
+        let attempts = match &answer {
+            Ok(answer) => answer.attempts,
+            Err(Failure::TimedOut { attempts, .. }) => *attempts,
+            Err(_) => 1,
+        };
+        self.write(now, asked, attempts, outcome);
         Settled { question, server, socket, answer }
     }
 

@@ -31,6 +31,13 @@ pub enum Question {
         /// Who that is.
         change: Change,
     },
+    /// Do you connect to me, from there?
+    Call {
+        /// By which socket.
+        round: u8,
+        /// Where that is, seen from whom I ask; nobody's, to learn the mapping.
+        change: Change,
+    },
     /// Did the packet that was not let in take a mapping away?
     Poison {
         /// By which socket.
@@ -95,6 +102,8 @@ pub struct Observation {
     pub question: Question,
     /// Who was asked, or what was sent to.
     pub asked: SocketAddr,
+    /// How often it was asked until then; 0 for what nobody asked.
+    pub attempts: u32,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -130,6 +139,8 @@ impl fmt::Display for Question {
             Self::Mapping { .. } => f.write_str("who am I"),
             Self::Filter { change, .. } => write!(f, "may {} send to me", who(change)),
             Self::Control { change, .. } => write!(f, "may {} once I have sent there", who(change)),
+            Self::Call { change: Change::NONE, .. } => f.write_str("who am I, before I am called"),
+            Self::Call { change, .. } => write!(f, "will you call me from {}", who(change)),
             Self::Poison { .. } => f.write_str("who am I to one that was not let in"),
             Self::Port { .. } => f.write_str("which port do I get"),
             Self::HairpinUnasked => f.write_str("my own mapping, unasked"),

@@ -18,7 +18,9 @@ struct Seen {
 
 /// On what mappings depend. `with_behaviour` if one server has four endpoints, all of them its own.
 pub(super) fn judge(observations: &[Observation], with_behaviour: bool) -> Verdict<Dependence> {
-    let seen: Vec<Seen> = seen(observations).collect();
+    let mut seen: Vec<Seen> = seen(observations).collect();
+    // One socket after the other, as people read it.
+    seen.sort_by_key(|seen| (seen.round, seen.server));
     let mut possible = Dependence::ALL.to_vec();
     let mut rounds = Vec::new();
     for (at, one) in seen.iter().enumerate() {
@@ -82,3 +84,6 @@ fn excluded(one: &Seen, other: &Seen) -> &'static [Dependence] {
         (false, false) => &[EndpointIndependent],
     }
 }
+
+#[cfg(test)]
+mod tests;

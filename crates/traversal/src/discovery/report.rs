@@ -173,6 +173,7 @@ fn is_reachable(observations: &[Observation], change: pinhole_stun::behaviour::C
         Question::Reach
         | Question::Mapping { .. }
         | Question::Control { .. }
+        | Question::Call { .. }
         | Question::Poison { .. }
         | Question::Port { .. }
         | Question::HairpinUnasked

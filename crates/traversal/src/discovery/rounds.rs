@@ -138,6 +138,7 @@ impl Track {
                 round.poison.settle();
             }
             Question::Reach
+            | Question::Call { .. }
             | Question::Port { .. }
             | Question::HairpinUnasked
             | Question::HairpinAddress

@@ -41,6 +41,8 @@ pub enum Note {
     ByHairpin,
     /// The NAT's own filter would drop such packets if it turned them around.
     FilterInTheWay,
+    /// Many questions got no answer at once: the server answers so often and no more, or the way loses much.
+    ManyUnanswered,
     /// A NAT that keeps the inside source cannot be seen from one host: the host drops what seems to come from itself.
     InsideSourceUnseen,
     /// There is no NAT.
@@ -144,6 +146,9 @@ impl fmt::Display for Note {
             Self::ControlFailed => "the server did not answer from elsewhere even where that would have been let in",
             Self::ByHairpin => "seen by packets to the host's own mapping",
             Self::FilterInTheWay => "its filter drops such packets, whether it turns them around or not",
+            Self::ManyUnanswered => {
+                "many requests went unanswered (the server limits them, or the way loses much): its silence says nothing"
+            }
             Self::InsideSourceUnseen => "a NAT that keeps the inside source looks the same from one host",
             Self::NoNat => "there is no NAT",
             Self::NeedsCalls => "only a server that calls back shows that",

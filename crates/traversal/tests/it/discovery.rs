@@ -202,6 +202,32 @@ fn a_server_whose_other_address_is_down_proves_no_filter() {
 }
 
 #[test]
+fn a_server_that_answers_only_so_often_makes_no_verdict_wrong() {
+    for behaviour in nine(Gives::Random) {
+        for burst in (2..120).step_by(4) {
+            let report = find(&one(behaviour), Knows::Limited(burst), 0.0, u64::from(burst));
+            let case = format!("{:?} burst {burst}", behaviour.udp);
+            let mapping = report.mapping.value();
+            assert!(mapping.is_none_or(|found| *found == ours(behaviour.udp.mapping)), "{case}: {mapping:?}");
+            let filtering = report.filtering.value();
+            assert!(filtering.is_none_or(|found| *found == ours(behaviour.udp.filtering)), "{case}: {:#?}", report);
+            let is_random = |found: &Allocation| matches!(found, Allocation::Random { .. });
+            assert!(report.allocation.value().is_none_or(is_random), "{case}: {:?}", report.allocation);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_only_says_that_it_knows_rfc_5780_proves_no_filter() {
+    for behaviour in nine(Gives::Random).map(|behaviour| Behaviour { hairpin: Turns::None, ..behaviour }) {
+        let report = find(&one(behaviour), Knows::Pretends, LOSS, 1);
+        assert_eq!(report.mapping.value(), Some(&ours(behaviour.udp.mapping)), "its endpoints answer");
+        assert_eq!(report.filtering.value(), None, "{:?}: {:?}", behaviour.udp, report.filtering);
+        assert!(report.filtering.notes.contains(&Note::ChangeIgnored), "{:?}: {:?}", behaviour.udp, report.filtering);
+    }
+}
+
+#[test]
 fn hairpinning_is_seen_with_its_source() {
     for (hairpin, expected) in [
         (Turns::ExternalSource, Hairpin::ExternalSource),

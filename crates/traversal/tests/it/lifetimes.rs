@@ -46,9 +46,11 @@ fn what_lives_longer_than_the_longest_wait_is_not_measured_but_bounded() {
 
 #[test]
 fn without_response_port_only_nats_that_give_new_ports_can_be_measured() {
-    let report = find(Behaviour::cgn_rfc6888(), 40, 40, Knows::Binding(2), 0.0, 1);
-    assert!(is(&report.lifetime, 40), "{:?}", report.lifetime);
-    assert_eq!(report.lifetime.confidence, Confidence::Likely);
+    for knows in [Knows::Binding(2), Knows::Pretends] {
+        let report = find(Behaviour::cgn_rfc6888(), 40, 40, knows, 0.0, 1);
+        assert!(is(&report.lifetime, 40), "{knows:?}: {:?}", report.lifetime);
+        assert_eq!(report.lifetime.confidence, Confidence::Likely, "{knows:?}");
+    }
     let report = find(Behaviour::openwrt(), 40, 40, Knows::Binding(2), 0.0, 1);
     assert_eq!(report.lifetime.value(), None, "a new mapping with the old port looks like the old one");
     assert!(report.lifetime.notes.contains(&Note::NeedsResponsePort));

@@ -8,6 +8,7 @@ use core::cmp::Reverse;
 use pinhole_netfilter::behaviour::{Behaviour, Nat, Side, Verdict};
 use pinhole_sansio::{Duration, Instant, Machine, Rng};
 use pinhole_stun::client::SocketId;
+use pinhole_stun::server::limit::RateLimit;
 use pinhole_stun::server::{Clock, Config, Layout, Local, Reaction, Second, Server};
 use pinhole_stun::{AttributeType, Class, ErrorCode, Message, Method, Writer};
 use pinhole_traversal::discovery::{Dependence, Discovery, Input, Output, Report, Settings};
@@ -36,8 +37,12 @@ pub enum Between {
 pub enum Knows {
     /// RFC 5780, at two addresses and two ports.
     Behaviour,
+    /// The same, to so many requests at once and ten a second after.
+    Limited(u32),
     /// The same, and its second address is down.
     HalfBehaviour,
+    /// RFC 5780, as it says; it answers everything as if it had been asked plainly.
+    Pretends,
     /// Binding, and no more: so many servers.
     Binding(u8),
 }
@@ -52,6 +57,8 @@ pub struct World {
     dead: Option<IpAddr>,
     /// The servers understand no attribute that must be understood.
     plain: bool,
+    /// They read nothing but the header.
+    deaf: bool,
     /// Datagrams on their way, with the moment of their arrival and a number that keeps their order.
     moving: BinaryHeap<Reverse<(Instant, u64, Moving)>>,
     number: u64,
@@ -92,14 +99,21 @@ impl World {
         let with_two =
             Layout { ip: first.into(), port: 3_478, second_port: Some(3_479), second: Second::Here(second.into()) };
         let layouts = match knows {
-            Knows::Behaviour | Knows::HalfBehaviour => vec![with_two],
+            Knows::Behaviour | Knows::Limited(_) | Knows::HalfBehaviour | Knows::Pretends => vec![with_two],
             Knows::Binding(count) => {
                 let server = |last| Layout::single(SocketAddr::new(Ipv4Addr::new(203, 0, 113, last).into(), 3_478));
                 (1..=count).map(server).collect()
             }
         };
         let clock = Clock { at: Instant::EPOCH, unix_ms: 0 };
-        let mut server = |layout| (Server::new(Config::new(layout), [7; 32], rng.next_u64(), clock), layout);
+        let limit = match knows {
+            Knows::Limited(burst) => RateLimit { per_minute: 600, burst },
+            Knows::Behaviour | Knows::HalfBehaviour | Knows::Pretends | Knows::Binding(_) => RateLimit::REQUESTS,
+        };
+        let mut server = |layout| {
+            let config = Config { limit, ..Config::new(layout) };
+            (Server::new(config, [7; 32], rng.next_u64(), clock), layout)
+        };
         let servers = layouts.into_iter().map(&mut server).collect();
         Self {
             now: Instant::EPOCH,
@@ -108,6 +122,7 @@ impl World {
             servers,
             dead: (knows == Knows::HalfBehaviour).then_some(second.into()),
             plain: matches!(knows, Knows::Binding(_)),
+            deaf: knows == Knows::Pretends,
             moving: BinaryHeap::new(),
             number: 0,
             sockets: BTreeMap::new(),
@@ -227,7 +242,10 @@ impl World {
             if self.dead == Some(flow.dst.ip()) {
                 return;
             }
-            let reaction = server.datagram(self.now, local, flow.src, payload, &mut out);
+            let mut header = payload[..pinhole_stun::HEADER].to_vec();
+            header[2..4].fill(0);
+            let heard = if self.deaf { &header[..] } else { payload };
+            let reaction = server.datagram(self.now, local, flow.src, heard, &mut out);
             let Reaction::Send { from, to, mut len, call: _ } = reaction else { return };
             let (mut from, mut to) = (layout.address(from), to);
             if self.plain

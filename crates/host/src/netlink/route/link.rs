@@ -168,6 +168,6 @@ fn fixed(index: u32, flags: u32, mask: u32) -> [u8; FIXED] {
     fixed
 }
 
-fn text(value: &[u8]) -> String {
+pub(super) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
 }

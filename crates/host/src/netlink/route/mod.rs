@@ -3,10 +3,11 @@
 //! One sub-module per kind of object, each with functions over a [`Socket`] of [`Protocol::Route`]. An interface is named
 //! by its index, which stays when the name changes.
 //!
-//! Not here: neighbours, traffic control, VRFs, multipath routes; pinhole needs none of them.
+//! Not here: neighbours that are found, traffic control, VRFs, multipath routes; pinhole needs none of them.
 
 pub mod address;
 pub mod link;
+pub mod neighbour;
 pub mod rule;
 pub mod table;
 
@@ -71,3 +72,6 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 fn u32_in(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use crate::netlink::{Error, Message, Reply, Socket};
 
 /// Bytes of `struct rtmsg`.
 const FIXED: usize = 12;
+/// `RT_TABLE_LOCAL`: the addresses of this host.
+pub const LOCAL: u32 = 255;
 /// `RT_TABLE_MAIN`.
 pub const MAIN: u32 = 254;
 const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -55,6 +57,10 @@ impl Route {
     }
 
     pub(crate) fn parse(reply: &Reply) -> Option<Self> {
+        Self::parse_kind(reply, UNICAST)
+    }
+
+    fn parse_kind(reply: &Reply, wanted: u8) -> Option<Self> {
         let fixed = reply.fixed::<FIXED>()?;
         let (family, prefix, table, kind) = (fixed[0], fixed[1], fixed[4], fixed[7]);
         let all = match i32::from(family) {
@@ -76,7 +82,7 @@ impl Route {
                 _ => {}
             }
         }
-        (kind == UNICAST).then_some(route)
+        (kind == wanted).then_some(route)
     }
 }
 
@@ -125,6 +131,68 @@ pub fn replace(socket: &mut Socket, route: &Route) -> Result<(), Error> {
 /// Not found ([`Error::is_not_found`]) when it is not there.
 pub fn delete(socket: &mut Socket, route: &Route) -> Result<(), Error> {
     socket.request(message(libc::RTM_DELROUTE, 0, route)).map(drop)
+}
+
+/// What a table says about a destination, if it is no way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoWay {
+    /// Nothing: the next rule decides.
+    Throw,
+    /// Packets to there are lost without a word.
+    Blackhole,
+}
+
+impl NoWay {
+    /// `RTN_*`.
+    const fn kind(self) -> u8 {
+        match self {
+            Self::Throw => 9,
+            Self::Blackhole => 6,
+        }
+    }
+}
+
+/// Makes a table say this about `destination`, instead of what it said with the same metric; 0 is the best.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn set_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay, metric: u32) -> Result<(), Error> {
+    let message = no_way(libc::RTM_NEWROUTE, REPLACE, destination, table, what);
+    socket.request(message.attr_u32(libc::RTA_PRIORITY, metric)).map(drop)
+}
+
+/// Removes what [`set_no_way`] made, of several metrics the best.
+///
+/// # Errors
+/// Not found ([`Error::is_not_found`]) when it is not there.
+pub fn delete_no_way(socket: &mut Socket, destination: IpNet, table: u32, what: NoWay) -> Result<(), Error> {
+    socket.request(no_way(libc::RTM_DELROUTE, 0, destination, table, what)).map(drop)
+}
+
+/// The destinations that a table has no way to, both families.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn list_no_ways(socket: &mut Socket, table: u32) -> Result<Vec<(IpNet, NoWay)>, Error> {
+    let replies = socket.dump(Message::new(libc::RTM_GETROUTE, 0).fixed(&[0; FIXED]))?;
+    let of = |what: NoWay| {
+        let routes = replies.iter().filter_map(move |reply| Route::parse_kind(reply, what.kind()));
+        routes.filter(move |route| route.table == table).map(move |route| (route.destination, what))
+    };
+    Ok(of(NoWay::Throw).chain(of(NoWay::Blackhole)).collect())
+}
+
+fn no_way(kind: u16, request: u16, destination: IpNet, table: u32, what: NoWay) -> Message {
+    let mut fixed = [0; FIXED];
+    fixed[0] = family(destination.addr());
+    fixed[1] = destination.prefix_len();
+    fixed[4] = u8::try_from(table).unwrap_or(0);
+    fixed[5] = STATIC;
+    fixed[7] = what.kind();
+    Message::new(kind, request)
+        .fixed(&fixed)
+        .attr(libc::RTA_DST, &octets(destination.network()))
+        .attr_u32(libc::RTA_TABLE, table)
 }
 
 fn message(kind: u16, request: u16, route: &Route) -> Message {

@@ -34,6 +34,24 @@ fn each_allocation_chooses_as_its_name_says() {
 }
 
 #[test]
+fn every_port_is_of_the_range() {
+    for preset in Behaviour::NAMES {
+        for contiguous in ["yes", "no"] {
+            let mut world = World::of(&format!("{preset} ports=61000-61234 class=no contiguous={contiguous}"));
+            for n in 0..200 {
+                for port in [53, 4_000, 4_001, 61_234, 61_235] {
+                    let sent = world.udp(Side::Inside, &format!("{}:{port}", host(n)), PEER);
+                    if sent.has_arrived() {
+                        let mapped = sent.flow().src;
+                        assert!((61_000..=61_234).contains(&mapped.port()), "{preset}: {port} became {mapped}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn no_port_is_refused_while_any_is_free() {
     for alloc in ["preserving", "preserving-or-random", "random", "sequential:3"] {
         for parity in ["yes", "no"] {

@@ -118,9 +118,9 @@ fn nat_makes_the_clients_call_id_the_translated_port() {
 
 #[test]
 fn the_tunnels_key_is_translated_whichever_side_begins() {
-    let expected = |flow: &mut Flow<Ipv4Addr>, packet: Tuple<Ipv4Addr>| -> Translation<Ipv4Addr> {
+    let expected = |flow: &mut Flow<Ipv4Addr>, packet: Tuple<Ipv4Addr>, left: usize| -> Translation<Ipv4Addr> {
         let met = flow.expectations.find(flow.now, 0, &packet, |_| true).expect("it is expected");
-        assert!(flow.expectations.is_empty());
+        assert_eq!(flow.expectations.len(), left);
         flow.expectations.translation(&met, &packet, &flow.tuples)
     };
     let key = |address, key| Some(Range { ports: Some((key, key)), ..Range::address(address) });
@@ -131,10 +131,11 @@ fn the_tunnels_key_is_translated_whichever_side_begins() {
         flow
     };
     let there = Tuple { src: CLIENT, dst: SERVER, src_id: CLIENT_CALL, dst_id: SERVER_CALL, protocol: GRE };
-    let translation = expected(&mut called(), there);
+    let translation = expected(&mut called(), there, 0);
     assert_eq!((translation.source, translation.destination), (key(GATEWAY, 61_000), Some(Range::address(SERVER))));
     let back = Tuple { src: SERVER, dst: GATEWAY, src_id: SERVER_CALL, dst_id: 61_000, protocol: GRE };
-    let translation = expected(&mut called(), back);
+    // Linux looks for the client's direction in the wrong place when the server begins, and leaves it.
+    let translation = expected(&mut called(), back, 1);
     assert_eq!((translation.source, translation.destination), (Some(Range::address(SERVER)), key(CLIENT, CLIENT_CALL)));
 }
 

@@ -39,23 +39,22 @@ pub struct Description<A> {
     pub connection: Option<Place<A>>,
     /// The streams that are in use, in order.
     pub media: Vec<Media<A>>,
+    /// Whether the next stream has a port that none may have: not from 1024 to 65535.
+    pub ends_wrong: bool,
 }
 
-/// A stream with a port below 1024.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongPort;
-
 /// The description in a message, if there is one.
-pub fn parse<A: Address>(text: &[u8]) -> Result<Option<Description<A>>, WrongPort> {
-    let Some(start) = line(text, 0, b"v=", None) else { return Ok(None) };
+pub fn parse<A: Address>(text: &[u8]) -> Option<Description<A>> {
+    let start = line(text, 0, b"v=", None)?;
     if !text.get(start + 2).is_some_and(u8::is_ascii_digit) {
-        return Ok(None);
+        return None;
     }
     let mut description = Description {
         start,
         owner: place(text, start, b"o="),
         connection: place(text, start, b"c="),
         media: Vec::new(),
+        ends_wrong: false,
     };
     let mut at = start;
     while let Some(media) = line(text, at, b"m=", None).filter(|_| description.media.len() < MAX_MEDIA) {
@@ -72,10 +71,13 @@ pub fn parse<A: Address>(text: &[u8]) -> Result<Option<Description<A>>, WrongPor
         if port == 0 {
             continue;
         }
-        let port = u16::try_from(port).ok().filter(|port| *port >= 1_024).ok_or(WrongPort)?;
+        let Some(port) = u16::try_from(port).ok().filter(|port| *port >= 1_024) else {
+            description.ends_wrong = true;
+            break;
+        };
         description.media.push(Media { class, port, range, connection: place(text, at, b"c=") });
     }
-    Ok(Some(description))
+    Some(description)
 }
 
 /// The address on the first line of this kind behind `from` and before the next stream.

@@ -4,7 +4,7 @@
 use pinhole_wire::tcp::{Flags, HEADER_LEN};
 
 use super::segment::highest_sack;
-use super::window::{Conditions, Numbers, learn, note_inside};
+use super::window::{Numbers, are_inside, learn, note_inside};
 use super::{Event, SideFlags, Tcp, TcpState};
 use crate::settings::{Settings, TcpTimeouts};
 use crate::status::{Direction, Status};
@@ -44,10 +44,10 @@ impl Tcp {
             Direction::Original => (original, reply),
             Direction::Reply => (reply, original),
         };
-        let permitted = receiver.flags.contains(SideFlags::SACK_PERM);
-        let sack = if permitted { highest_sack(options, ack) } else { ack };
+        let may_have_sack = !options.is_empty() && receiver.flags.contains(SideFlags::SACK_PERM);
+        let sack = if may_have_sack { highest_sack(options, ack) } else { ack };
         let numbers = Numbers { seq, end: seq.wrapping_add(payload.len() as u32), ack, sack };
-        if sender.maxwin == 0 || !Conditions::of(numbers, sender, receiver).hold() {
+        if !are_inside(numbers, sender, receiver) {
             return None;
         }
         note_inside(numbers, sender, receiver, watch);
@@ -55,7 +55,14 @@ impl Tcp {
         self.count_retransmission(direction, numbers, window);
         self.last.event = Event::Ack;
         self.last.direction = direction;
-        let timeout = self.timeout(Event::Ack, settings, timeouts, watch);
+        let flags = self.sides[0].flags | self.sides[1].flags;
+        let is_amiss = self.retransmissions >= settings.tcp_max_retrans
+            || flags.contains(SideFlags::DATA_UNACKNOWLEDGED)
+            || window == 0;
+        let timeout = match is_amiss {
+            true => self.timeout(Event::Ack, settings, timeouts, watch),
+            false => timeouts.of(TcpState::Established),
+        };
         Some(Judgement::Accept(Change::refresh(timeout)))
     }
 }

@@ -396,7 +396,7 @@ impl Tcp {
     }
 
     /// The timeout of the state, or a shorter one if something is amiss.
-    #[inline]
+    #[inline(never)]
     fn timeout(&self, event: Event, settings: &Settings, timeouts: &TcpTimeouts, watch: &mut impl Watch) -> Duration {
         let by_state = timeouts.of(self.state);
         let &TcpTimeouts { max_retrans, unacknowledged, .. } = timeouts;

@@ -306,7 +306,7 @@ impl Tcp {
     }
 
     /// An acknowledgment that says exactly what the last one said is a retransmission.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_retransmission(&mut self, direction: Direction, numbers: Numbers, window: u16) {
         let Numbers { seq, end, ack, .. } = numbers;
         let last = &mut self.last;
@@ -330,6 +330,18 @@ fn correct(mut numbers: Numbers, segment: &Segment<'_>, state: TcpState, sender:
         (numbers.seq, numbers.end) = (sender.end, sender.end);
     }
     numbers
+}
+
+/// Whether both sides are known and all conditions hold, without a branch: what [`Conditions`] says one by one.
+#[inline(always)]
+pub(super) fn are_inside(numbers: Numbers, sender: &Side, receiver: &Side) -> bool {
+    let Numbers { seq, end, sack, .. } = numbers;
+    // Each difference is negative if its condition holds.
+    let i = seq.wrapping_sub(sender.maxend.wrapping_add(1));
+    let ii = oldest(sender, receiver).wrapping_sub(end);
+    let iii = sack.wrapping_sub(receiver.end.wrapping_add(1));
+    let iv = oldest_ack(sender, receiver).wrapping_sub(sack);
+    ((i & ii & iii & iv) as i32) < 0 && sender.maxwin != 0 && receiver.maxwin != 0
 }
 
 /// What both sides' numbers are after a good segment whose window is `win` bytes.

@@ -1,12 +1,12 @@
 //! Amounts and times as people read them.
 
 /// "512", "1.2K", "34M": bytes in powers of 1024, with at most four characters.
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::cmd) fn bytes(count: u64) -> String {
     scaled(count, 1024)
 }
 
 /// As [`bytes`], in powers of 1000.
-pub(super) fn amount(count: u64) -> String {
+pub(in crate::cmd) fn amount(count: u64) -> String {
     scaled(count, 1000)
 }
 
@@ -27,7 +27,7 @@ fn scaled(count: u64, base: u64) -> String {
 }
 
 /// "0s", "59s", "4m59s", "2h13m", "4d23h": the two largest units.
-pub(super) fn span(seconds: u64) -> String {
+pub(in crate::cmd) fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
     let (size, unit) = UNITS[first];

@@ -15,12 +15,12 @@
 mod classic;
 mod diff;
 mod filter;
-mod human;
+pub(in crate::cmd) mod human;
 mod json;
 mod list;
-mod names;
-mod output;
-mod paint;
+pub(in crate::cmd) mod names;
+pub(in crate::cmd) mod output;
+pub(in crate::cmd) mod paint;
 mod people;
 mod progress;
 mod router;

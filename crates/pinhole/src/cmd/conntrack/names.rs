@@ -39,11 +39,11 @@ pub(super) fn protocol_number(text: &str) -> Result<u8, String> {
 
 /// The services of /etc/services.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Services(HashMap<(u8, u16), Box<str>>);
+pub(in crate::cmd) struct Services(HashMap<(u8, u16), Box<str>>);
 
 impl Services {
     /// Reads the system's; without the file there are no names.
-    pub(super) fn of_this_system() -> Self {
+    pub(in crate::cmd) fn of_this_system() -> Self {
         Self::parse(&std::fs::read_to_string("/etc/services").unwrap_or_default())
     }
 
@@ -62,7 +62,7 @@ impl Services {
     }
 
     /// The name of a port.
-    pub(super) fn name(&self, protocol: u8, port: u16) -> Option<&str> {
+    pub(in crate::cmd) fn name(&self, protocol: u8, port: u16) -> Option<&str> {
         self.0.get(&(protocol, port)).map(AsRef::as_ref)
     }
 }

@@ -47,12 +47,12 @@ impl Output {
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn now_ns() -> u64 {
+pub(in crate::cmd) fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// What writing to standard output came to. A reader that has enough closes the pipe, and that is no failure.
-pub(super) fn ended(written: io::Result<()>) -> Result<ExitCode> {
+pub(in crate::cmd) fn ended(written: io::Result<()>) -> Result<ExitCode> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => written.context("cannot write to standard output").map(|()| ExitCode::SUCCESS),

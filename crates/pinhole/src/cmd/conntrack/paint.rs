@@ -5,11 +5,11 @@ use std::io::IsTerminal;
 
 /// Paints, or does not: standard output is no terminal, or `NO_COLOR` is set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(in crate::cmd) struct Paint(bool);
 
 /// What a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::cmd) enum Tone {
     Plain,
     Heading,
     Good,
@@ -20,11 +20,11 @@ pub(super) enum Tone {
 }
 
 impl Paint {
-    pub(super) fn for_stdout() -> Self {
+    pub(in crate::cmd) fn for_stdout() -> Self {
         Self(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
     }
 
-    pub(super) fn paint(self, tone: Tone, text: &str) -> Cow<'_, str> {
+    pub(in crate::cmd) fn paint(self, tone: Tone, text: &str) -> Cow<'_, str> {
         let code = match tone {
             Tone::Plain => return text.into(),
             Tone::Heading => "1",

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use crate::config::stun::{self, Stun, StunAddress};
 use crate::run::{self, Role};
 
-/// Serve STUN by UDP and TCP
+/// Serve STUN by UDP, TCP and TLS
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   pinhole stun serve
@@ -43,6 +43,18 @@ pub struct Args {
     /// Serve by UDP only
     #[arg(long)]
     no_tcp: bool,
+    /// Serve by TLS too, with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_self_signed")]
+    tls_cert: Option<PathBuf>,
+    /// And its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve by TLS too, with a certificate made for this run
+    #[arg(long)]
+    tls_self_signed: bool,
+    /// The port for TLS
+    #[arg(long, value_name = "PORT", default_value_t = stun::default_tls_port())]
+    tls_port: u16,
     /// Call askers back who want to know whether a port of theirs can be reached
     #[arg(long)]
     call_back: bool,
@@ -74,6 +86,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         second_port: args.second_port,
         public: args.public,
         tcp: !args.no_tcp,
+        tls_cert: args.tls_cert,
+        tls_key: args.tls_key,
+        tls_self_signed: args.tls_self_signed,
+        tls_port: args.tls_port,
         call_back: args.call_back,
         rate_limit: args.rate_limit,
         users: args.users,

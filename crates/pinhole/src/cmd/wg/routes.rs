@@ -179,7 +179,7 @@ fn filter(table: &str, name: &str, mark: u32, config: &Config, prefixes: &[IpNet
 
 impl From<&Rule> for RuleState {
     fn from(rule: &Rule) -> Self {
-        let Rule { ipv6, mark, not, table, suppress_prefix_length, priority } = rule.clone();
+        let Rule { ipv6, mark, not, table, suppress_prefix_length, priority, .. } = rule.clone();
         Self { ipv6, mark, not, table, suppress_prefix_length, priority }
     }
 }
@@ -187,6 +187,6 @@ impl From<&Rule> for RuleState {
 impl From<&RuleState> for Rule {
     fn from(state: &RuleState) -> Self {
         let RuleState { ipv6, mark, not, table, suppress_prefix_length, priority } = state.clone();
-        Self { ipv6, mark, not, table, suppress_prefix_length, priority }
+        Self { ipv6, mark, not, suppress_prefix_length, priority, ..Self::table(table) }
     }
 }

@@ -78,7 +78,20 @@ impl Stage {
         match serves {
             Serves::Ours => {
                 let mut command = Command::new(BINARY);
-                command.args(["stun", "serve", "--json", "--listen", &first, "--second", &second, "--threads", "1"]);
+                command.args([
+                    "stun",
+                    "serve",
+                    "--json",
+                    "--listen",
+                    &first,
+                    "--second",
+                    &second,
+                    "--threads",
+                    "1",
+                    "--call-back",
+                ]);
+                // One host asks here as often as many would.
+                command.args(["--rate-limit", "0"]);
                 self.server.enter(&mut command);
                 self._server = Some(Box::new(Pinhole::spawn("stun", &mut command)));
             }
@@ -110,15 +123,27 @@ impl Stage {
         self.nft(&fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules"));
     }
 
+    /// Sets how long the router's kernel keeps a silent UDP flow, and a stream, in seconds.
+    pub fn set_timers(&self, udp: u32, stream: u32) {
+        for (setting, seconds) in [("udp_timeout", udp), ("udp_timeout_stream", stream)] {
+            let path = format!("net/netfilter/nf_conntrack_{setting}");
+            self.router.set(&path, &seconds.to_string()).expect("every kernel with conntrack has it");
+        }
+    }
+
+    /// Has the server lose 2 % of what comes to it, and of what it sends.
+    pub fn lose_two_percent(&self) {
+        let chain = |hook: &str| {
+            format!(
+                "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
+            )
+        };
+        nft(&self.server, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
+    }
+
     /// Puts rules into the router.
     pub fn nft(&self, rules: &str) {
-        let mut command = Command::new("nft");
-        command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.router.enter(&mut command);
-        let mut child = command.spawn().expect("nft starts");
-        child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
-        let output = child.wait_with_output().expect("nft ends");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        nft(&self.router, rules);
     }
 
     /// Puts the rules of a home router into the router's kernel, by netlink.
@@ -132,6 +157,18 @@ impl Stage {
     /// Has the router forget all flows.
     pub fn forget(&self) {
         self.router.run(pinhole_host::netlink::conntrack::flush).expect("a thread").expect("ctnetlink");
+    }
+
+    /// Configures the host.
+    pub fn ip(&self, line: &str) {
+        ip(&self.client, line);
+    }
+
+    /// Starts `pinhole` on the host.
+    pub fn run_pinhole(&self, args: &[&str]) -> Pinhole {
+        let mut command = Command::new(BINARY);
+        self.client.enter(command.args(args));
+        Pinhole::spawn("host", &mut command)
     }
 
     /// A command on the host.
@@ -153,6 +190,16 @@ impl Stage {
         let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         json[0].clone()
     }
+}
+
+fn nft(host: &Namespace, rules: &str) {
+    let mut command = Command::new("nft");
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    host.enter(&mut command);
+    let mut child = command.spawn().expect("nft starts");
+    child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
+    let output = child.wait_with_output().expect("nft ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn ip(host: &Namespace, line: &str) {

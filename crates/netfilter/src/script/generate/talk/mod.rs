@@ -90,7 +90,7 @@ impl Hosts {
     pub fn speak(&mut self, step: u32) -> Vec<(Side, Vec<u8>)> {
         let mut rng = Rng::from_seed(self.seed.wrapping_mul(0x1_0000_01b3).wrapping_add(u64::from(step) << 32));
         let mut packets = self.choose(&mut rng);
-        if packets.len() == 1 && packets[0].1.len() > 100 && rng.chance(0.05) {
+        if packets.len() == 1 && packets[0].1.len() > 200 && rng.chance(0.05) {
             let (side, packet) = packets.remove(0);
             let pieces = super::datagram::fragments(&packet, &mut rng);
             packets = pieces.into_iter().map(|piece| (side, piece)).collect();

@@ -12,7 +12,7 @@ use crate::tuple::{DCCP, UDP_LITE};
 
 #[derive(Clone, Debug)]
 pub(super) enum Plain {
-    Tcp(Stream),
+    Tcp(Box<Stream>),
     Datagrams(Datagrams),
 }
 
@@ -52,7 +52,7 @@ impl Plain {
             Kind::Other,
         ];
         if rng.chance(0.4) {
-            return Self::Tcp(Stream::new(opener, own, peer, rng));
+            return Self::Tcp(Box::new(Stream::new(opener, own, peer, rng)));
         }
         let kind = one(&kinds, rng);
         let identifier = 7 + rng.below(2) as u16;
@@ -92,7 +92,7 @@ impl Datagrams {
         let opener = self.ends.opener;
         let is_opener = self.ends.of(opener.other()).is_none() || rng.chance(0.5);
         let side = if is_opener { opener } else { opener.other() };
-        let payload = Payload::zeros(one(&[0, 1, 32, 600], rng));
+        let payload = Payload::zeros(one(if self.kind == Kind::UdpLite { &[0, 1, 32] } else { &[0, 1, 32, 600] }, rng));
         let is_v4 = self.ends.own().is_ipv4();
         let (src, dst) = self.ends.of(side)?;
         let body = match self.kind {

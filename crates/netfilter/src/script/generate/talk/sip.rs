@@ -28,7 +28,7 @@ pub(super) struct Sip {
 #[derive(Clone, Debug)]
 enum Way {
     Udp(Ends),
-    Tcp(Stream),
+    Tcp(Box<Stream>),
 }
 
 /// More streams than this are not opened.
@@ -40,9 +40,11 @@ impl Sip {
         let way = if rng.chance(0.7) {
             Way::Udp(Ends::new(opener, own, peer))
         } else {
-            Way::Tcp(Stream::new(opener, own, peer, rng))
+            Way::Tcp(Box::new(Stream::new(opener, own, peer, rng)))
         };
-        let port = 10_000 + 2 * rng.below(2) as u16 + u16::from(rng.chance(0.1));
+        // Linux has one helper for UDP and one for TCP, and streams of both at the same port clash: not here.
+        let base = if matches!(way, Way::Udp(_)) { 10_000 } else { 20_000 };
+        let port = base + 2 * rng.below(2) as u16 + u16::from(rng.chance(0.1));
         Self { opener, way, asked: [None, None], invited: Vec::new(), others: Vec::new(), cseq: 1, port }
     }
 
@@ -218,8 +220,8 @@ impl Sip {
         let place = self.place(own, peer, rng);
         let more = one(&["", "", ";expires=120", ";transport=UDP", ";transport=tcp;expires=0", ";expires=y"], rng);
         match rng.below(8) {
-            0 => format!("<sip:alice@{place}>{more}, <sip:a@{own}>"),
-            1 => format!("sip:{place}{more}"),
+            // Not two in one header: what Linux does with the second when the first has become shorter is not known.
+            0 | 1 => format!("sip:{place}{more}"),
             2 => "*".to_owned(),
             3 => format!("\"Alice, A\" <sip:alice@{}:{}>{more}", own.ip(), one(&[80, 1_023, 70_000], rng)),
             _ => format!("<sip:alice@{place}>{more}"),

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use pinhole_host::probe::Route;
-use pinhole_host::probe::discovery;
+use pinhole_host::probe::{Door, Route, discovery};
 use pinhole_stun::client::Transport;
 use pinhole_traversal::discovery::{Observation, Question, Report, Settings, Verdict, is_udp_blocked};
 use serde_json::Value;
@@ -61,6 +60,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
 
 async fn find(args: &Args, route: &Route, servers: Vec<Named>) -> Result<Findings> {
     let addresses: Vec<SocketAddr> = servers.iter().map(|named| named.address).collect();
+    check_port(args, route, &addresses)?;
     let settings = |transport| -> Result<Settings> {
         let port = args.from_port.filter(|_| transport == args.transport());
         Ok(Settings { transport, servers: addresses.clone(), port, lifetime: args.lifetime, seed: seed()? })
@@ -82,6 +82,16 @@ async fn find(args: &Args, route: &Route, servers: Vec<Named>) -> Result<Finding
     let (udp, tcp) = tokio::try_join!(by_udp, by_tcp).map_err(|error| refused(args, error))?;
     progress.end();
     Ok(Findings { servers, udp, tcp })
+}
+
+/// A port that another program has cannot be discovered from: what it sends in the middle would be taken for the NAT's doing.
+fn check_port(args: &Args, route: &Route, servers: &[SocketAddr]) -> Result<()> {
+    let (Some(port), Some(first)) = (args.from_port.filter(|_| !args.tcp), servers.first()) else { return Ok(()) };
+    let door = Door::open(route, *first, Some(port)).map_err(|error| refused(args, error))?;
+    if door.is_borrowed() {
+        bail!("port {port} is another program's; leave --from-port out: the NAT treats all ports alike");
+    }
+    Ok(())
 }
 
 /// A line that says what is awaited, where somebody looks at it.

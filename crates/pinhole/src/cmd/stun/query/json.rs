@@ -108,6 +108,7 @@ fn observation(observation: &Observation) -> Value {
         "local": observation.local.map(|local| local.to_string()),
         "asked": observation.asked.to_string(),
         "question": question(&observation.question),
+        "attempts": observation.attempts,
     });
     let (outcome, from) = match &observation.outcome {
         Outcome::Mapped { mapped, from } => {
@@ -133,6 +134,9 @@ fn question(question: &Question) -> Value {
         }
         Question::Control { round, change } => {
             json!({ "kind": "control", "round": round, "change_ip": change.ip, "change_port": change.port })
+        }
+        Question::Call { round, change } => {
+            json!({ "kind": "call", "round": round, "change_ip": change.ip, "change_port": change.port })
         }
         Question::Poison { round } => json!({ "kind": "poison", "round": round }),
         Question::Port { number } => json!({ "kind": "port", "number": number }),

@@ -28,10 +28,10 @@ const LONGEST_LIFETIME: &str = "300";
   pinhole stun query stun.example.org --tcp         the same of one server, by TCP
   pinhole stun query --from-port 51820 --watch      how the mapping of WireGuard's port moves
   pinhole stun query --discover                     which NAT this is, by UDP and TCP
-  pinhole stun query --discover --lifetime          and how long it keeps a silent mapping (takes minutes)
+  pinhole stun query --discover --lifetime          and how long it keeps silent mappings: minutes
 
-A port that another program has is borrowed by a raw socket (needs CAP_NET_RAW) and the program is not disturbed; if it is
-WireGuard's, its mark is taken, too.
+A port that another program has is borrowed by a raw socket (needs CAP_NET_RAW); the program is
+not disturbed. If it is WireGuard's, its mark is taken, too.
 Exit code: 0 if a server answered, 1 if none did, 2 for wrong usage.")]
 pub struct Args {
     /// Whom to ask [default: a few well-known public servers]
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "MARK", value_parser = parse_mark)]
     fwmark: Option<u32>,
     /// Ask again and again, and tell when the mapping moves
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "15", value_parser = parse_seconds,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "15", value_parser = parse_seconds,
         conflicts_with = "discover")]
     watch: Option<Duration>,
     /// Give up after this time
@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long)]
     discover: bool,
     /// With --discover: measure how long a silent mapping lives, up to this time
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = LONGEST_LIFETIME,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = LONGEST_LIFETIME,
         value_parser = parse_seconds, requires = "discover")]
     lifetime: Option<Duration>,
     /// With --discover: show every observation

@@ -9,8 +9,6 @@ use super::ask::transport_name;
 use super::discover::Findings;
 use super::servers::Named;
 
-/// Observations that are shown for a verdict, unless all are wanted.
-const SHOWN: usize = 3;
 /// Columns of the names of questions.
 const NAMES: usize = 16;
 
@@ -39,19 +37,19 @@ fn one(text: &mut String, findings: &Findings, report: &Report, all: bool) {
         return;
     }
     let mut table = Table { text, report, all };
-    table.verdict("NAT", &report.translation);
-    table.verdict("mapping", &report.mapping);
-    table.verdict("filtering", &report.filtering);
-    table.verdict("hairpinning", &report.hairpin);
-    table.verdict("ports", &report.allocation);
-    table.verdict_as("parity kept", &report.parity, |keeps| yes_or_no(*keeps).into());
-    table.verdict("pooling", &report.pooling);
+    table.verdict("NAT", 1, &report.translation);
+    table.verdict("mapping", 4, &report.mapping);
+    table.verdict("filtering", 3, &report.filtering);
+    table.verdict("hairpinning", 3, &report.hairpin);
+    table.verdict("ports", 3, &report.allocation);
+    table.verdict_as("parity kept", 0, &report.parity, |keeps| yes_or_no(*keeps).into());
+    table.verdict("pooling", 0, &report.pooling);
     if report.transport == Transport::Datagram {
-        table.verdict_as("poisoned early", &report.poisoning, |poisons| yes_or_no(*poisons).into());
+        table.verdict_as("poisoned early", 2, &report.poisoning, |poisons| yes_or_no(*poisons).into());
     }
     if report.lifetime.confidence != Confidence::Unknown || !report.lifetime.notes.is_empty() {
-        table.verdict("lifetime", &report.lifetime);
-        table.verdict("of a stream", &report.stream_lifetime);
+        table.verdict("lifetime", 3, &report.lifetime);
+        table.verdict("of a stream", 3, &report.stream_lifetime);
     }
     if all {
         line(text, "observations", "");
@@ -72,6 +70,10 @@ fn head(text: &mut String, findings: &Findings, report: &Report, transport: &str
             None => classic.to_string(),
         },
         (_, None) if !report.is_answered() => "no server answers".to_owned(),
+        (_, None) if report.mapping.value().is_some() => {
+            let mapping = report.mapping.possible.iter().map(ToString::to_string).collect::<String>();
+            format!("mapping {mapping}, filtering not known")
+        }
         (_, None) => "not certain enough to be named".to_owned(),
     };
     let _ = write!(text, "{transport}: {what}");
@@ -93,11 +95,12 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn verdict<T: Display>(&mut self, name: &str, verdict: &Verdict<T>) {
-        self.verdict_as(name, verdict, ToString::to_string);
+    /// With so many observations, unless all are wanted.
+    fn verdict<T: Display>(&mut self, name: &str, shown: usize, verdict: &Verdict<T>) {
+        self.verdict_as(name, shown, verdict, ToString::to_string);
     }
 
-    fn verdict_as<T>(&mut self, name: &str, verdict: &Verdict<T>, word: impl Fn(&T) -> String) {
+    fn verdict_as<T>(&mut self, name: &str, shown: usize, verdict: &Verdict<T>, word: impl Fn(&T) -> String) {
         let words: Vec<String> = verdict.possible.iter().map(word).collect();
         let what = match (verdict.confidence, &words[..]) {
             (Confidence::Unknown, _) => "not known".to_owned(),
@@ -112,13 +115,17 @@ impl Table<'_> {
             line(self.text, "", &format!("note: {note}"));
         }
         // A contradiction is only understood with all of it.
-        let shown = if self.all || verdict.is_contradictory() { usize::MAX } else { SHOWN };
+        let shown = if self.all || verdict.is_contradictory() { usize::MAX } else { shown };
         let observations = verdict.evidence.iter().filter_map(|place| self.report.observations.get(*place));
         for observation in observations.take(shown) {
             line(self.text, "", &format!("- {observation}"));
         }
-        if verdict.evidence.len() > shown {
-            line(self.text, "", &format!("- and {} more (--evidence shows them)", verdict.evidence.len() - shown));
+        match (shown, verdict.evidence.len()) {
+            (0, count @ 1..) => line(self.text, "", &format!("- {count} observations (--evidence shows them)")),
+            (shown, count) if count > shown => {
+                line(self.text, "", &format!("- and {} more (--evidence shows them)", count - shown));
+            }
+            _ => {}
         }
     }
 }

@@ -1,17 +1,16 @@
-//! Two hosts with nothing between them but a [`Gateway`].
+//! Two hosts with nothing between them but a [`Gateway`]: what it is tested and measured in.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use pinhole_host::gateway::{Gateway, Plane};
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink;
 use pinhole_host::netlink::route::{self, address, link, table};
 use pinhole_host::tun::Tun;
 use pinhole_netfilter::Interface;
-
-use super::{Gateway, Plane};
 
 /// The hosts' only interface.
 const INTERFACE: &str = "eth0";

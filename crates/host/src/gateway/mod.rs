@@ -1,4 +1,5 @@
-//! Our engine as a real router: a thread between two TUN devices.
+//! Our engine as a real router: a thread between two TUN devices, and beside the outer one a host's own address, if it shares
+//! that.
 //!
 //! The model: the kernel on either side routes packets into its TUN device and takes what comes out of it for what a
 //! neighbour sent. In between there is nothing but a [`Plane`] and the monotonic clock. A read takes up to 64 KiB of one
@@ -6,25 +7,28 @@
 //!
 //! It ends with its handle, and the devices with it.
 
-mod crossing;
+mod listed;
 mod plane;
+mod raw;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant as Moment;
 
-use pinhole_host::tun::{READ_LEN, Tun};
 use pinhole_netfilter::Packet;
 use pinhole_netfilter::behaviour::Side;
 use pinhole_sansio::Instant;
 use pinhole_wire::offload::VnetHdr;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-pub use crossing::{Crossing, Offload};
-pub use plane::Plane;
+use crate::tun::{READ_LEN, Tun};
+pub use listed::Translation;
+pub use plane::{Plane, Traffic};
+use raw::Raw;
 
 /// How many packets one side may send before the other is looked at.
 const BURST: usize = 64;
@@ -33,8 +37,10 @@ const BURST: usize = 64;
 #[derive(Debug)]
 pub struct Gateway {
     plane: Arc<Mutex<Plane>>,
+    raw: Option<Arc<Raw>>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    epoch: Moment,
 }
 
 impl Gateway {
@@ -43,21 +49,61 @@ impl Gateway {
     /// # Errors
     /// `InvalidInput` if only one of the devices has offload; when there is no thread or no descriptor for it.
     pub fn start(plane: Plane, inside: Tun, outside: Tun) -> io::Result<Self> {
+        Self::carry(plane, [inside, outside], None)
+    }
+
+    /// The same where the outer address is this host's own, of which the gateway has some ports: what has no ports (ICMP and
+    /// fragments) leaves as if the host had sent it, and ICMP to the address is heard whatever way it comes. In the network
+    /// namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); `PermissionDenied` without CAP_NET_RAW.
+    pub fn start_beside_host(plane: Plane, inside: Tun, outside: Tun, address: Ipv4Addr) -> io::Result<Self> {
+        Self::carry(plane, [inside, outside], Some(Raw::open(address)?))
+    }
+
+    fn carry(plane: Plane, tuns: [Tun; 2], raw: Option<Raw>) -> io::Result<Self> {
+        let [inside, outside] = &tuns;
         if (inside.has_offload(), inside.has_udp_offload()) != (outside.has_offload(), outside.has_udp_offload()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "one device has offload and the other has not"));
         }
         let plane = Arc::new(Mutex::new(plane));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let raw = raw.map(Arc::new);
+        let epoch = Moment::now();
         let mut carrier = Carrier {
             plane: Arc::clone(&plane),
-            tuns: [inside, outside],
-            epoch: Moment::now(),
+            tuns,
+            raw: raw.clone(),
+            epoch,
             buffer: vec![0; READ_LEN],
             packet: Packet::default(),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("gateway".into()).spawn(move || carrier.run(&stopped))?;
-        Ok(Self { plane, stop, thread: Some(thread) })
+        Ok(Self { plane, raw, stop, thread: Some(thread), epoch })
+    }
+
+    /// Whether packets are carried. Not any more once a device has been deleted.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// The time as the engine has it.
+    pub fn now(&self) -> Instant {
+        since(self.epoch)
+    }
+
+    /// The outside has another address instead of the one that it had: see [`Plane::readdress`].
+    ///
+    /// # Errors
+    /// If the new one is not this host's, and should be.
+    pub fn readdress(&self, old: Ipv4Addr, new: Ipv4Addr, seed: u64) -> io::Result<()> {
+        if let Some(raw) = &self.raw {
+            raw.listen(new)?;
+        }
+        self.plane().readdress(self.now(), old, new, seed);
+        Ok(())
     }
 
     /// The engine, to look into. No packet is carried while it is held.
@@ -79,6 +125,7 @@ impl Drop for Gateway {
 struct Carrier {
     plane: Arc<Mutex<Plane>>,
     tuns: [Tun; 2],
+    raw: Option<Arc<Raw>>,
     epoch: Moment,
     buffer: Vec<u8>,
     packet: Packet,
@@ -94,14 +141,19 @@ impl Carrier {
             let timeout = deadline.map(|at| timespec(at.since(self.now())));
             let [inside, outside] = &self.tuns;
             let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut polled = [watch(inside.as_fd()), watch(outside.as_fd()), watch(stop.as_fd())];
+            // Without a raw socket, the end is watched twice.
+            let raw = self.raw.as_ref().map_or(stop.as_fd(), |raw| raw.as_fd());
+            let mut polled = [watch(inside.as_fd()), watch(outside.as_fd()), watch(raw), watch(stop.as_fd())];
             match poll(&mut polled, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return,
             }
-            let [from_inside, from_outside, stopped] = polled.map(|fd| !fd.revents().is_empty());
+            let [from_inside, from_outside, heard, stopped] = polled.map(|fd| !fd.revents().is_empty());
             if stopped {
                 return;
+            }
+            if heard {
+                self.listen();
             }
             for (side, ready) in [(Side::Inside, from_inside), (Side::Outside, from_outside)] {
                 if ready && self.carry(side).is_err() {
@@ -122,15 +174,31 @@ impl Carrier {
             self.packet.mark = 0;
             self.packet.bytes.clear();
             self.packet.bytes.extend_from_slice(bytes);
-            let to = plane.process(now, from, &vnet, &mut self.packet);
-            if let Some(to) = to {
-                send(&self.tuns[index(to)], &vnet, &self.packet.bytes);
+            if let Some(to) = plane.process(now, from, &vnet, &mut self.packet) {
+                send(&self.tuns, self.raw.as_deref(), to, &vnet, &self.packet.bytes);
             }
             while let Some((to, bytes)) = plane.poll_output() {
-                send(&self.tuns[index(to)], &VnetHdr::default(), &bytes);
+                send(&self.tuns, self.raw.as_deref(), to, &VnetHdr::default(), &bytes);
             }
         }
         Ok(())
+    }
+
+    /// Takes what was heard of ICMP through the engine. Whatever that does not know is the host's.
+    fn listen(&mut self) {
+        let now = self.now();
+        let Some(raw) = self.raw.as_deref() else { return };
+        let mut plane = lock(&self.plane);
+        for _ in 0..BURST {
+            // An error is about one packet, and has been taken from the socket with this.
+            let Ok(Some(bytes)) = raw.receive(&mut self.buffer) else { break };
+            self.packet.mark = 0;
+            self.packet.bytes.clear();
+            self.packet.bytes.extend_from_slice(bytes);
+            if let Some(to) = plane.process(now, Side::Outside, &VnetHdr::default(), &mut self.packet) {
+                send(&self.tuns, Some(raw), to, &VnetHdr::default(), &self.packet.bytes);
+            }
+        }
     }
 
     /// Tells the engine the time; returns when it wants to know it again.
@@ -141,19 +209,26 @@ impl Carrier {
             plane.handle_timeout(now);
         }
         while let Some((to, bytes)) = plane.poll_output() {
-            send(&self.tuns[index(to)], &VnetHdr::default(), &bytes);
+            send(&self.tuns, self.raw.as_deref(), to, &VnetHdr::default(), &bytes);
         }
         plane.poll_timeout()
     }
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        since(self.epoch)
     }
 }
 
-/// An interface that is down, or a full queue, loses the packet as a cable would.
-fn send(tun: &Tun, vnet: &VnetHdr, packet: &[u8]) {
-    let _ = tun.write_with(vnet, packet);
+/// Sends a packet to a side. An interface that is down, or a full queue, loses it as a cable would.
+fn send(tuns: &[Tun; 2], raw: Option<&Raw>, to: Side, vnet: &VnetHdr, packet: &[u8]) {
+    let _ = match raw {
+        Some(raw) if to == Side::Outside && Raw::is_for(packet) => raw.send(packet),
+        Some(_) | None => tuns[index(to)].write_with(vnet, packet),
+    };
+}
+
+fn since(epoch: Moment) -> Instant {
+    Instant::from_nanos(u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {

@@ -1,0 +1,126 @@
+//! `pinhole timewait why`: why a socket is still here, with the evidence.
+//!
+//! One look tells what it is and when it ends. What keeps it alive is only seen by looking on: whether its time begins anew,
+//! and which of the kernel's counters move with it.
+
+mod finding;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use pinhole_host::netlink::conntrack::{self, Tuple};
+use pinhole_host::netlink::sock_diag::States;
+use pinhole_host::sysctl::Counters;
+
+use super::machine::Machine;
+use super::sample::{Dead, Sample};
+use crate::cmd::conntrack::output;
+use finding::{Cause, Finding, Seen, Tracked};
+
+/// Say why a socket is still here, when it ends, and whether its port can be had before
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  pinhole timewait why 10.0.0.1:40000 10.0.0.2:443
+  pinhole timewait why '[fd00::1]:40000' '[fd00::2]:443' --for 10     look on for ten seconds
+  pinhole timewait why 10.0.0.1:40000 10.0.0.2:443 --json | jq .cause")]
+pub(super) struct Args {
+    /// Its own end
+    #[arg(value_name = "ADDRESS:PORT")]
+    from: SocketAddr,
+    /// The other end
+    #[arg(value_name = "ADDRESS:PORT")]
+    to: SocketAddr,
+    /// How long to look on for what keeps it alive, seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value = "1.5", value_parser = patience)]
+    patience: Duration,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who waits longer than this is told so.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Prints it. Exit code 1 when there is nothing of it.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let machine = Machine::find()?;
+    let finding = find(args, &machine)?;
+    let mut out = io::stdout().lock();
+    let written = match args.json {
+        true => writeln!(out, "{:#}", text::json(&finding, &machine)),
+        false => text::write(&mut out, &finding, &machine),
+    };
+    let code = output::ended(written.and_then(|()| out.flush()))?;
+    Ok(if finding.cause == Cause::Nothing { ExitCode::FAILURE } else { code })
+}
+
+fn find(args: &Args, machine: &Machine) -> Result<Finding> {
+    let is_it = |local: SocketAddr, remote: SocketAddr| {
+        let same =
+            |a: SocketAddr, b: SocketAddr| a.ip().to_canonical() == b.ip().to_canonical() && a.port() == b.port();
+        same(local, args.from) && same(remote, args.to)
+    };
+    let sample = Sample::take(machine, States::ALL)?;
+    let dead = sample.dead.iter().find(|dead| is_it(dead.socket.local, dead.socket.remote)).copied();
+    let living = sample.living.iter().find(|socket| is_it(socket.local, socket.remote)).copied();
+    let tracked = tracked(args);
+    let listens = sample.living.iter().any(|s| s.remote.port() == 0 && s.local.port() == args.from.port());
+    let mut seen = Seen { first: dead, last: dead, at_ns: sample.at_ns, listens, ..Seen::default() };
+    if let Some(dead) = dead {
+        look_on(args, machine, &dead, &mut seen)?;
+    }
+    Ok(Finding::of(machine, (args.from, args.to), seen, living, tracked))
+}
+
+/// Watches the socket for as long as it is told, or until it is gone.
+fn look_on(args: &Args, machine: &Machine, first: &Dead, seen: &mut Seen) -> Result<()> {
+    if args.patience > PATIENCE && io::stderr().is_terminal() {
+        eprintln!("pinhole: looking on for {:.0} s", args.patience.as_secs_f64());
+    }
+    let before = Counters::read().unwrap_or_default();
+    let end = Instant::now() + args.patience;
+    while Instant::now() < end {
+        sleep(PERIOD.min(end.saturating_duration_since(Instant::now())));
+        let sample = Sample::take(machine, States::DEAD)?;
+        seen.at_ns = sample.at_ns;
+        match sample.dead.iter().find(|dead| dead.socket.cookie == first.socket.cookie) {
+            Some(dead) => seen.again(dead),
+            None => {
+                seen.last = None;
+                break;
+            }
+        }
+    }
+    let after = Counters::read().unwrap_or_default();
+    let more = |of: fn(&Counters) -> Option<u64>| Some(of(&after)?.saturating_sub(of(&before)?));
+    seen.paws = more(|counters| counters.paws).unwrap_or(0);
+    seen.recycled = more(|counters| counters.recycled).unwrap_or(0);
+    Ok(())
+}
+
+/// What connection tracking has of it, in either direction.
+fn tracked(args: &Args) -> Tracked {
+    /// `IPPROTO_TCP`.
+    const TCP: u8 = 6;
+    match conntrack::get(&Tuple::new(TCP, args.from, args.to)) {
+        Ok(entry) => {
+            Tracked::Entry { state: entry.state.map(|state| state.name()), left_s: entry.timeout_s.unwrap_or(0) }
+        }
+        Err(error) if error.is_permission() => Tracked::NotAllowed,
+        Err(_) => Tracked::Nothing,
+    }
+}
+
+/// Seconds, up to ten minutes.
+fn patience(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| (0.0..=600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0 to 600".into())
+}
