@@ -184,8 +184,9 @@ impl<A: Family> Conntrack<A> {
             return Err(Unconfirmed::Helper);
         }
         for tuple in outcome.ends.iter().flatten() {
-            if let Some((end, _)) = self.find(now, tuple, zone) {
-                self.table.expire(end);
+            match self.find(now, tuple, zone) {
+                Some((end, _)) => self.table.expire(end),
+                None => _ = self.expectations.remove_met_by(zone.id, tuple),
             }
         }
         if let Some(port) = outcome.dst_port {

@@ -104,7 +104,10 @@ impl<A: Family> Conntrack<A> {
                     watch.note(Topic::Table, || "the flow goes when this packet is done with");
                     return Ok(Seen::Flow { at, info });
                 }
-                Judgement::Invalid { timeout } => {
+                Judgement::Invalid { timeout, assured } => {
+                    if assured && self.table.flow_mut(at).status.set(Status::ASSURED) {
+                        self.happened |= Happened::ASSURED;
+                    }
                     self.reject(ask.now, at, timeout);
                     return Ok(self.invalid());
                 }

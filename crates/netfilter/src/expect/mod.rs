@@ -41,6 +41,8 @@ pub struct Expectation<A: Address> {
     pub zone: u16,
     /// The flow that announced it.
     pub master: MasterId,
+    /// The protocol of that flow: a helper for two protocols is two helpers. Zero if it is not told.
+    pub master_protocol: u8,
     /// Whose it is, if not user space's alone.
     pub helper: Option<Helper>,
     /// Which of the helper's limits it falls under.
@@ -79,6 +81,7 @@ impl<A: Address> Expectation<A> {
             mask,
             zone,
             master,
+            master_protocol: 0,
             helper: Some(helper),
             class: Class::DEFAULT,
             expires: Instant::EPOCH,

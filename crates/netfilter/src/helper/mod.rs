@@ -258,7 +258,8 @@ impl<A: Address> Call<'_, A> {
         from: (Option<A>, Option<u16>),
         to: (A, u16),
     ) -> Expectation<A> {
-        Expectation::new(helper, self.master, self.zone, protocol, from, to)
+        let expectation = Expectation::new(helper, self.master, self.zone, protocol, from, to);
+        Expectation { master_protocol: self.own().protocol, ..expectation }
     }
 }
 
@@ -277,7 +278,8 @@ pub struct Outcome<A: Address> {
     pub timeout: Option<Duration>,
     /// The destination port that the packet gets in its header.
     pub dst_port: Option<u16>,
-    /// Flows that end now, named by the tuple of one of their directions in the master's zone.
+    /// Flows that end now, named by the tuple of one of their directions in the master's zone. Where there is no such flow, what
+    /// is expected with that tuple ends.
     pub ends: [Option<Tuple<A>>; 2],
 }
 

@@ -232,9 +232,9 @@ impl Control {
         let mut back = tunnel((reply.src, pac), (reply.dst, pns));
         (there.sibling, back.sibling) = (Some(back.tuple), Some(there.tuple));
         if call.is_translated() {
-            // When the server begins, Linux finds the client's direction only if the server's call is 0, and else leaves it
+            // When the server begins, Linux finds the client's direction only if both calls are 0, and else leaves it
             // (`pptp_nat_expected`; measured on 6.18).
-            back.sibling = Some(Tuple { dst_id: 0, ..there.tuple });
+            back.sibling = Some(Tuple { src_id: 0, dst_id: 0, ..there.tuple });
             there.nat = ChildNat::Pptp { direction: Direction::Original, key: pns };
             back.nat = ChildNat::Pptp { direction: Direction::Reply, key: pns_of_client };
         }
@@ -248,17 +248,13 @@ impl Control {
         }
     }
 
-    /// Takes back what was expected of the call's tunnel, and says which flows it may have become
-    /// (`pptp_destroy_siblings`).
+    /// Forgets the call's tunnel, and says what it was: two flows, or what is expected of them (`pptp_destroy_siblings`).
     fn end_tunnel<A: Address, W: Watch>(&self, call: &Call<'_, A>, desk: &mut Desk<'_, A, W>) -> [Option<Tuple<A>>; 2] {
         desk.note(|| format!("the tunnel of call {} to call {} ends", self.pns, self.pac));
         desk.expectations.keymap_mut().remove(call.master);
         let [original, reply] = call.tuples;
         let there = Tuple { src_id: self.pns, dst_id: self.pac, protocol: GRE, ..*original };
         let back = Tuple { src_id: self.pac, dst_id: self.pns, protocol: GRE, ..*reply };
-        for tuple in [there, back] {
-            desk.expectations.remove_met_by(call.zone, &tuple);
-        }
         [Some(there), Some(back)]
     }
 }

@@ -5,8 +5,7 @@
 //! description of streams in an INVITE, its answers and their kin makes a pair of RTP and RTCP expected for each stream.
 //! Under NAT, addresses of the flow's own ends are replaced wherever they stand, and so are those of the streams.
 //!
-//! Not here: the kernel's short cut for calls between two hosts behind the same NAT (`direct_rtp`), and
-//! `sip_external_media`.
+//! Not here: `sip_external_media`.
 
 mod header;
 mod nat;
@@ -20,9 +19,9 @@ use nat::Paper;
 
 use super::text::starts_with;
 use super::{Call, Desk, Helper, Outcome, TCP, UDP, Verdict};
-use crate::expect::{ChildNat, Class, Expectation, Flags, Masters, Policy, Refused};
+use crate::expect::{ChildNat, Class, ExpectId, Expectation, Flags, Masters, Policy, Refused};
 use crate::status::Status;
-use crate::tuple::Address;
+use crate::tuple::{Address, Tuple};
 use crate::watch::Watch;
 
 /// `SIP/2.0 200`: shorter texts are not looked at.
@@ -96,6 +95,17 @@ struct Reader<'a, 'd, A: Address, W> {
     desk: &'a mut Desk<'d, A, W>,
     text: &'a [u8],
     paper: &'a mut Paper,
+}
+
+/// Where a stream goes.
+#[derive(Clone, Copy, Debug)]
+struct Route<A> {
+    address: A,
+    port: u16,
+    /// Not to where it was announced, but to the host behind the same NAT that announced it (`direct_rtp`).
+    is_direct: bool,
+    /// It is expected already.
+    is_known: bool,
 }
 
 /// The methods that mean something here.
@@ -305,6 +315,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             let Some(place) = place else { return self.drop("a stream has no address") };
             let Some(seen) = self.stream(place.address, media) else { return Verdict::Drop };
             if let Some(own) = media.connection.as_ref().filter(|_| self.call.is_translated()) {
+                if !self.says_its_length() {
+                    return self.drop("a stream's address changes, and the length of the description is not said");
+                }
                 self.paper.address(own.range.clone(), seen);
             }
             last = Some(seen);
@@ -335,47 +348,92 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             return Some(address);
         }
         let from = call.settings.sip_direct_media.then_some(other.src);
-        let base = media.port & !1;
+        let Route { address, port, is_direct, is_known } = self.route(from, address, media);
+        let base = port & !1;
+        if is_direct {
+            if !self.says_its_length() {
+                self.drop("the stream goes straight to its host, and the length of the description is not said");
+                return None;
+            }
+            self.paper.number(media.range.clone(), base.into());
+        }
+        if is_known {
+            self.desk.note(|| "another call expects this stream already".to_owned());
+            return Some(address);
+        }
         let [mut rtp, mut rtcp] = [base, base + 1].map(|port| {
             let pair = call.expectation(Helper::Sip, UDP, (from, None), (address, port));
             Expectation { class: media.class, ..pair }
         });
-        let as_named = crate::tuple::Tuple { dst_id: media.port, ..rtp.tuple };
-        let known = self.desk.expectations.lookup(call.zone, &as_named).next();
-        let of_another_call =
-            |e: &Expectation<A>| e.master != call.master && e.helper == rtp.helper && e.class == media.class;
-        if known.is_some_and(|(_, e)| of_another_call(e)) {
-            self.desk.note(|| "another call expects this stream already".to_owned());
-            return Some(address);
-        }
-        let mut lowest = base;
-        if call.is_translated() {
+        let is_translated = call.is_translated() && !is_direct;
+        if is_translated {
             self.translate(&mut rtp);
             self.translate(&mut rtcp);
         }
-        loop {
+        let mut lowest = base;
+        let pair = loop {
             (rtp.tuple.dst_id, rtcp.tuple.dst_id) = (lowest, lowest + 1);
-            match self.expect_pair(rtp, rtcp) {
-                Ok(()) => break,
-                Err(Refused::Busy) if call.is_translated() && lowest < u16::MAX - 1 => lowest += 2,
+            match self.expect_pair(rtp, rtcp, is_translated) {
+                Ok(pair) => break pair,
+                Err(Refused::Busy) if is_translated && lowest < u16::MAX - 1 => lowest += 2,
                 Err(refused) => {
                     self.desk.note(|| format!("the stream {rtp} cannot be expected, {refused}: dropped"));
                     return None;
                 }
             }
-        }
+        };
         self.desk.note(|| format!("expected with its RTCP for {EXPECTED_SECS} s: {rtp}"));
-        if call.is_translated() && lowest != base {
+        if is_translated && lowest != base {
+            if !self.says_its_length() {
+                pair.into_iter().flatten().for_each(|id| _ = self.desk.expectations.remove(id));
+                self.drop("a stream's port changes, and the length of the description is not said");
+                return None;
+            }
             self.paper.number(media.range.clone(), lowest.into());
         }
         Some(rtp.tuple.dst)
     }
 
+    /// Where a stream goes. If a call behind the same NAT has announced it, that is straight to its host.
+    fn route(&self, from: Option<A>, address: A, media: &sdp::Media<A>) -> Route<A> {
+        let call = self.call;
+        let of_another_call = |e: &Expectation<A>| {
+            let same_helper = e.helper == Some(Helper::Sip) && e.master_protocol == call.own().protocol;
+            e.master != call.master && same_helper && e.class == media.class
+        };
+        let mut route = Route { address, port: media.port, is_direct: false, is_known: false };
+        loop {
+            let to = (route.address, route.port);
+            let named =
+                Tuple { src: from.unwrap_or(A::UNSPECIFIED), src_id: 0, dst: to.0, dst_id: to.1, protocol: UDP };
+            let known = self.desk.expectations.lookup(call.zone, &named).next();
+            let Some((_, known)) = known.filter(|(_, e)| of_another_call(e)) else { return route };
+            // What is not translated has nothing saved, and Linux does not see the difference.
+            let announced = match known.nat {
+                ChildNat::Sip { address, port, .. } => (address, port),
+                ChildNat::None | ChildNat::FollowMaster { .. } | ChildNat::Pptp { .. } => (A::UNSPECIFIED, 0),
+            };
+            if route.is_direct || announced == (known.tuple.dst, known.tuple.dst_id) || !call.is_translated() {
+                return Route { is_known: true, ..route };
+            }
+            route = Route { address: announced.0, port: announced.1, is_direct: true, is_known: false };
+        }
+    }
+
+    /// Whether there is a length that can be written anew. Linux finds out at the first change of the description.
+    fn says_its_length(&self) -> bool {
+        header::number_in(self.text, Header::ContentLength).is_some()
+    }
+
     /// Both or neither. What another master expects already is as good as expected, if nothing is translated.
-    fn expect_pair(&mut self, rtp: Expectation<A>, rtcp: Expectation<A>) -> Result<(), Refused> {
+    fn expect_pair(
+        &mut self,
+        rtp: Expectation<A>,
+        rtcp: Expectation<A>,
+        is_translated: bool,
+    ) -> Result<[Option<ExpectId>; 2], Refused> {
         let policy = Policy::new(if rtp.class == Class::IMAGE { 2 } else { 4 }, EXPECTED_SECS);
-        let (now, is_translated) = (self.call.now, self.call.is_translated());
-        let expectations = &mut *self.desk.expectations;
+        let (now, expectations) = (self.call.now, &mut *self.desk.expectations);
         let mut add = |expectation| match expectations.add_among(now, expectation, policy, Masters::Any) {
             Ok(id) => Ok(Some(id)),
             Err(Refused::Already) if !is_translated => Ok(None),
@@ -386,7 +444,7 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         if let (Some(first), Err(_)) = (first, &second) {
             expectations.remove(first);
         }
-        second.map(|_| ())
+        second.map(|second| [first, second])
     }
 
     /// Moves an expectation of this side's to where the other side sees it.

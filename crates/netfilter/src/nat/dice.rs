@@ -6,7 +6,6 @@ use core::ops::Range;
 use pinhole_sansio::Rng;
 
 use super::Manip;
-use crate::tuple::Address;
 
 /// Where random numbers come from.
 #[derive(Clone, Debug)]
@@ -46,12 +45,6 @@ impl Dice {
             }
         }
         self.rng.next_u64() as u16
-    }
-
-    /// The address that was told, if it is one of these.
-    pub(super) fn address<A: Address>(&self, manip: Manip, (min, max): (A, A)) -> Option<A> {
-        let (told, _) = self.told_of(manip)?;
-        A::of(told).filter(|told| (min..=max).contains(told))
     }
 
     /// A port of the range, which is not empty, for what is to be expected.

@@ -7,6 +7,7 @@ mod dice;
 mod icmp;
 mod range;
 mod rewrite;
+mod spread;
 mod unique;
 
 pub use dice::{Dice, Told};

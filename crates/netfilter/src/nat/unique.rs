@@ -5,7 +5,7 @@ use core::fmt;
 
 use pinhole_sansio::Instant;
 
-use super::{Dice, Manip, Range, Which};
+use super::{Dice, Manip, Range, Which, spread};
 use crate::headers::ip;
 use crate::settings::{Clash, Personality, PortSearch};
 use crate::status::{Direction, Status};
@@ -62,7 +62,7 @@ pub(crate) fn unique<A: Address, W: Watch>(
         }
     }
     let mut tuple = *current;
-    choose_address(&mut tuple, range, manip, own.zone.id, search.dice);
+    choose_address(&mut tuple, range, manip, own.zone.id);
     if !W::LISTENS && !is_random && range.ports.is_none() && candidates(&tuple, range, manip, search).is_none() {
         // There is no port to choose: whether it is taken makes no difference.
         return tuple;
@@ -269,9 +269,9 @@ fn of_same_source<A: Address>(
 
 /// The address of a range for a flow: always the same for the same source and, unless the range is persistent, the same
 /// destination (`find_best_ips_proto`).
-fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16, dice: &Dice) {
+fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Manip, zone: u16) {
     let Some((min, max)) = range.addresses else { return };
-    let (src, dst) = (tuple.src.to_number(), tuple.dst.to_number());
+    let (src, dst) = (tuple.src, tuple.dst);
     let address = match manip {
         Manip::Source => &mut tuple.src,
         Manip::Destination => &mut tuple.dst,
@@ -286,22 +286,7 @@ fn choose_address<A: Address>(tuple: &mut Tuple<A>, range: &Range<A>, manip: Man
         *address = min;
         return;
     }
-    if let Some(told) = dice.address(manip, (min, max)) {
-        *address = told;
-        return;
-    }
-    let other = if range.persistent { 0 } else { dst ^ u128::from(zone) };
-    let hash = mix(src ^ other.rotate_left(64) ^ other.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let size = high.saturating_sub(low).saturating_add(1).min(1 << 63) as u64;
-    *address = A::of_number(low + ((u128::from(hash) * u128::from(size)) >> 64));
-}
-
-/// A well-mixed number (SplitMix64's finaliser over both halves).
-const fn mix(number: u128) -> u64 {
-    let mut z = (number >> 64) as u64 ^ (number as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    *address = spread::address(src, dst, (min, max), manip, (!range.persistent).then_some(zone));
 }
 
 /// Whether another flow's packets look like answers to `tuple` (`nf_nat_used_tuple`).
@@ -326,10 +311,19 @@ fn is_taken_for_good<A: Address, W: Watch>(
     own: &Own<A>,
     tuple: &Tuple<A>,
 ) -> bool {
-    let Some((at, _)) = taker(table, search.now, own, tuple) else { return false };
+    if !is_taken(table, search.now, own, tuple) {
+        return false;
+    }
     if !allows_clash(table.flow(own.at), search.personality) || search.personality.clash == Clash::Never {
         return true;
     }
+    // The flow that is looked at is the one that the tuple finds, or else its answer: where directions are in zones of their
+    // own, that need not be the one that has the tuple.
+    let mut found = |tuple: &Tuple<A>| {
+        let found = table.find_in(search.now, tuple, own.zone, Direction::Original);
+        found.or_else(|| own.zone.only.and_then(|_| table.find_in(search.now, tuple, own.zone, Direction::Reply)))
+    };
+    let Some((at, _)) = found(tuple).or_else(|| found(&tuple.inverse()?)) else { return false };
     let other = table.flow(at);
     let is_reverse = other.tuple(Direction::Original) == own.tuple(Direction::Reply)
         && other.tuple(Direction::Reply) == own.tuple(Direction::Original);

@@ -13,7 +13,7 @@ const TTL: u8 = 64;
 /// Room for any ICMP error.
 const ROOM: usize = answer::MAX_ERROR_V6;
 
-/// The ICMP error about `packet`, from the router's address at the interface that it came in by.
+/// The ICMP error about `packet`, from an address of the router.
 pub(super) fn error<A: Family>(packet: &[u8], trouble: Trouble, router: A) -> Option<Vec<u8>> {
     if is_unknown_icmp::<A>(packet) {
         return None;

@@ -14,6 +14,8 @@ pub(super) struct Index {
 
 /// Values of a bucket.
 const WIDTH: usize = 8;
+/// The slots of a bucket in the order in which a search looks at them ([`Matches`]).
+const SEARCHED: [usize; WIDTH] = [0, 4, 1, 5, 2, 6, 3, 7];
 /// An index grows when more than this share of it is full: seven eighths.
 const fn capacity(buckets: usize) -> usize {
     buckets * WIDTH / 8 * 7
@@ -114,6 +116,16 @@ impl Index {
         debug_assert!(false, "only what is there is replaced");
     }
 
+    /// Lets two values under the same hash, which are there, be found the other way round.
+    pub(super) fn swap(&mut self, hash: u64, one: u32, other: u32) {
+        const NEITHER: u32 = u32::MAX;
+        if one != other {
+            self.replace(hash, one, NEITHER);
+            self.replace(hash, other, one);
+            self.replace(hash, NEITHER, other);
+        }
+    }
+
     /// The values of the `count` buckets from where a search for `hash` begins, a bucket at a time.
     pub(super) fn neighbours(&self, hash: u64, count: usize) -> impl Iterator<Item = impl Iterator<Item = u32>> {
         let first = self.home(hash);
@@ -179,8 +191,11 @@ impl Index {
         let buckets = self.buckets.len() + self.buckets.len() / 2 + 1;
         let old = core::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
         self.len = 0;
-        for bucket in &old {
-            for slot in (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0) {
+        // In the order in which a search meets them, so that of two under the same hash the same one is found first: from behind
+        // a bucket that none has passed.
+        let start = old.iter().position(|bucket| bucket.overflow == 0).map_or(0, |at| at + 1);
+        for bucket in old[start..].iter().chain(&old[..start]) {
+            for slot in SEARCHED.into_iter().filter(|&slot| bucket.tags[slot] != 0) {
                 self.place(hash_of(bucket.values[slot]), bucket.values[slot]);
             }
         }
@@ -263,6 +278,23 @@ mod tests {
         assert!(index.buckets.len() == 2 && index.buckets.iter().all(|bucket| bucket.overflow > 0));
         assert_eq!(index.find(hash_of(50), |value| value == 50), None);
         assert_eq!(index.find(hash_of(108), |value| value == 108), Some(108));
+    }
+
+    #[test]
+    fn of_two_values_under_one_hash_the_same_is_found_first_when_the_index_has_grown() {
+        let mut index = Index::with_capacity(0);
+        let hash_of = |value: u32| u64::from(value % 50).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let first = |index: &Index, value: u32| index.find(hash_of(value), |other| other % 50 == value);
+        for value in 0..50 {
+            index.insert(hash_of(value), value, hash_of);
+            index.insert(hash_of(value), value + 50, hash_of);
+            if first(&index, value) == Some(value) {
+                index.swap(hash_of(value), value, value + 50);
+            }
+            for known in 0..=value {
+                assert_eq!(first(&index, known), Some(known + 50), "with {value}");
+            }
+        }
     }
 
     #[test]

@@ -251,6 +251,13 @@ impl<A: Address> Table<A> {
     fn enter(&mut self, hash: u64, place: Place) {
         let (flows, secret) = (&self.flows, &self.secret);
         self.index.insert(hash, place.bits(), |value| hash_at(flows, secret, Place::from_bits(value)));
+        // Only a direction that is in a zone of its own can have the tuple of another flow: then the newer one is found, as in
+        // Linux's chains.
+        if flows[place.at as usize].zone.only.is_some()
+            && let Some(first) = self.index.find(hash, |value| have_same_tuple(flows, Place::from_bits(value), place))
+        {
+            self.index.swap(hash, first, place.bits());
+        }
     }
 
     /// Removes a flow, found or not.
@@ -501,6 +508,13 @@ impl<A: Address> Table<A> {
 fn hash_at<A: Address>(flows: &[Flow<A>], secret: &Secret, place: Place) -> u64 {
     let flow = &flows[place.at as usize];
     secret.hash(&flow.ends(place.direction), flow.protocol(), flow.zone.in_direction(place.direction))
+}
+
+/// Whether directions of two flows are told apart by nothing.
+fn have_same_tuple<A: Address>(flows: &[Flow<A>], one: Place, other: Place) -> bool {
+    let [one_flow, other_flow] = [one, other].map(|place| &flows[place.at as usize]);
+    let (ends, zone) = (other_flow.ends(other.direction), other_flow.zone.in_direction(other.direction));
+    one_flow.is(&ends, other_flow.protocol(), zone, one.direction)
 }
 
 fn hash_source_of<A: Address>(secret: &Secret, flow: &Flow<A>) -> u64 {

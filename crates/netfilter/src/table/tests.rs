@@ -49,6 +49,27 @@ fn a_zone_of_one_direction_leaves_the_other_where_it_is() {
 }
 
 #[test]
+fn of_two_flows_that_only_a_zone_tells_apart_the_newer_one_is_found() {
+    let (mut table, later) = (table(), Instant::from_millis(9));
+    let (own, reply) = (tuple(1, 2), tuple(1, 2).inverse().expect("an answer"));
+    // A place in front of the older one is free, if both are in one bucket.
+    let before = enter(&mut table, own, later);
+    let older = enter(&mut table, reply, later);
+    table.remove(before);
+    let zone = Zone { id: 7, only: Some(Direction::Original) };
+    let newer = table.add(Flow::new(later, &own, &reply, zone, State::Generic));
+    assert_eq!(table.insert_if_free(Instant::EPOCH, newer), Ok(()), "it is in a zone of its own in one direction");
+    assert_eq!(table.find(Instant::EPOCH, &reply, 0), Some((newer, Direction::Reply)));
+    table.remove(newer);
+    assert_eq!(
+        table.find(Instant::EPOCH, &reply, 0),
+        Some((older, Direction::Original)),
+        "the older one is still there"
+    );
+    table.audit().expect("all is where it belongs");
+}
+
+#[test]
 fn flows_of_one_source_are_listed_newest_first_whichever_goes() {
     for gone in 0..3 {
         let mut table = table();

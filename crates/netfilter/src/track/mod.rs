@@ -67,6 +67,8 @@ pub enum Judgement {
     Invalid {
         /// At most this from now on.
         timeout: Option<Duration>,
+        /// Whether the flow becomes ASSURED nevertheless: SCTP, when only a later chunk is wrong.
+        assured: bool,
     },
     /// The entry goes, and the packet is looked up anew (`-NF_REPEAT`).
     Restart,
@@ -78,7 +80,7 @@ pub enum Judgement {
 
 impl Judgement {
     /// The packet goes on without an entry, and nothing else happens.
-    pub const INVALID: Self = Self::Invalid { timeout: None };
+    pub const INVALID: Self = Self::Invalid { timeout: None, assured: false };
 
     /// The packet goes on with its entry, and nothing else happens.
     pub const PASS: Self = Self::Accept(Change { timeout: None, assured: false, protoinfo: false });

@@ -53,14 +53,15 @@ const KEPT: u32 = 0x7069_6e68;
 /// The table that logs: behind conntrack (-200) and mangle (-150), before destination NAT (-100); and at the end of
 /// LOCAL_IN, before the confirmation (INT_MAX).
 /// Nobody is at home in this router: what its own host would answer to a packet for it goes before conntrack sees it. What
-/// REJECT says is not marked, as it is said before.
+/// REJECT says is not marked so, as it is said before. Other answers lose the mark that they reflect, so that they have none, as
+/// by default.
 pub(super) fn ruleset() -> String {
     let rules = WORDS.map(|(prefix, matches, _)| format!("{matches} log prefix \"{prefix}\" group {GROUP} accept"));
     format!(
         "table inet pinhole_oracle {{\n\
          chain before {{\ntype filter hook prerouting priority -149;\n{}\n}}\n\
          chain delivered {{\ntype filter hook input priority 1000;\nlog prefix \"{DELIVERED}\" group {GROUP}\nmeta mark set {KEPT}\n}}\n\
-         chain answers {{\ntype filter hook output priority -500;\nmeta mark {KEPT} drop\n}}\n}}\n",
+         chain answers {{\ntype filter hook output priority -500;\nmeta mark {KEPT} drop\nmeta mark set 0\n}}\n}}\n",
         rules.join("\n")
     )
 }

@@ -140,14 +140,25 @@ fn the_tunnels_key_is_translated_whichever_side_begins() {
 }
 
 #[test]
-fn a_call_that_ends_takes_its_tunnel_with_it() {
+fn under_nat_a_server_that_begins_takes_the_clients_direction_only_if_both_calls_are_0() {
+    for (client_call, server_call, left) in [(0, 0, 0), (CLIENT_CALL, 0, 1), (0, SERVER_CALL, 1)] {
+        let mut flow = started(Flow::masqueraded(Helper::Pptp));
+        flow.send(Original, about(OUT_CALL_REQUEST, client_call, 0, 0));
+        flow.send(Reply, about(OUT_CALL_REPLY, server_call, 61_000, 1));
+        let back = Tuple { src: SERVER, dst: GATEWAY, src_id: server_call, dst_id: 61_000, protocol: GRE };
+        assert!(flow.expectations.find(flow.now, 0, &back, |_| true).is_some());
+        assert_eq!(flow.expectations.len(), left, "{client_call} and {server_call}");
+    }
+}
+
+#[test]
+fn a_call_that_ends_says_which_tunnel_ends_with_it() {
     let mut flow = started(Flow::direct(Helper::Pptp));
     flow.send(Original, about(OUT_CALL_REQUEST, CLIENT_CALL, 0, 0));
     flow.send(Reply, about(OUT_CALL_REPLY, SERVER_CALL, CLIENT_CALL, 1));
     let outcome = flow.send(Reply, about(CALL_DISCONNECT_NOTIFY, CLIENT_CALL, 0, 0));
     let there = Tuple { src: CLIENT, dst: SERVER, src_id: CLIENT_CALL, dst_id: SERVER_CALL, protocol: GRE };
-    assert_eq!(outcome.ends, [Some(there), there.inverse()]);
-    assert!(flow.expectations.is_empty());
+    assert_eq!(outcome.ends, [Some(there), there.inverse()], "flows, or what is expected");
     assert_eq!(flow.expectations.keymap().source_key(CLIENT, SERVER, SERVER_CALL), 0);
 }
 

@@ -152,6 +152,11 @@ impl<'a> Uris<'a> {
         }
     }
 
+    /// Goes on so many bytes further behind.
+    pub fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// The place behind the next comma and mark of the same header: nothing if there is none, or none that is right there.
     fn in_same_header<A: Address>(&mut self) -> Option<Option<Range<usize>>> {
         let mark = self.header.mark();

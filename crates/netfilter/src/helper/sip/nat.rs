@@ -26,9 +26,9 @@ impl Paper {
         self.replace(range, Text::new(format_args!("{address}")));
     }
 
-    /// Writes an address and a port.
-    pub fn endpoint<A: Address>(&mut self, range: Range<usize>, address: A, port: u16) {
-        self.replace(range, Text::new(format_args!("{}:{port}", in_brackets(address))));
+    /// Writes an address and a port; says by how much they are shorter than what was there.
+    pub fn endpoint<A: Address>(&mut self, range: Range<usize>, address: A, port: u16) -> usize {
+        self.replace(range, Text::new(format_args!("{}:{port}", in_brackets(address))))
     }
 
     /// Writes a number.
@@ -69,7 +69,8 @@ impl Paper {
         }
         let mut contacts = Uris::new(text, Header::Contact);
         while let Some(contact) = contacts.next::<A>() {
-            self.map(call, &contact, listens_at);
+            // Linux looks for the next one where this one ended before it was rewritten.
+            contacts.skip(self.map(call, &contact, listens_at));
         }
         for header in [Header::From, Header::To] {
             if let Some(uri) = header::uri::<A>(text, header) {
@@ -90,10 +91,11 @@ impl Paper {
                 && address == old
                 && old != new
             {
-                match brackets {
-                    Brackets::Must => self.replace(at..end, Text::new(format_args!("{}", in_brackets(new)))),
-                    Brackets::May => self.address(at..end, new),
-                }
+                let text = match brackets {
+                    Brackets::Must => in_brackets(new),
+                    Brackets::May => Text::new(format_args!("{new}")),
+                };
+                self.replace(at..end, text);
             }
         }
         let rport = header::parameter(text, from, b"rport=").and_then(|at| header::number(text, at));
@@ -105,28 +107,32 @@ impl Paper {
         }
     }
 
-    /// Replaces an end of the flow by what it is on the other side.
-    fn map<A: Address>(&mut self, call: &Call<'_, A>, uri: &Uri<A>, listens_at: Option<u16>) {
+    /// Replaces an end of the flow by what it is on the other side; says by how much that is shorter.
+    fn map<A: Address>(&mut self, call: &Call<'_, A>, uri: &Uri<A>, listens_at: Option<u16>) -> usize {
         let (own, other, here) = (call.own(), call.other(), (uri.address, uri.port));
         let (address, port) = if here == (own.src, own.src_id) {
             (other.dst, other.dst_id)
         } else if here == (own.dst, own.dst_id) {
             (other.src, listens_at.unwrap_or(other.src_id))
         } else {
-            return;
+            return 0;
         };
-        if (address, port) != here {
-            self.endpoint(uri.range.clone(), address, port);
+        if (address, port) == here {
+            return 0;
         }
+        self.endpoint(uri.range.clone(), address, port)
     }
 
-    /// Replaces, where nothing has been replaced yet.
-    fn replace(&mut self, range: Range<usize>, text: Text) {
+    /// Replaces, where nothing has been replaced yet; says by how much it is shorter now.
+    fn replace(&mut self, range: Range<usize>, text: Text) -> usize {
         let range = self.base + range.start..self.base + range.end;
         let is_free = self.edits.iter().all(|edit| edit.range.end <= range.start || range.end <= edit.range.start);
-        if is_free {
-            self.edits.push(Edit { range, text });
+        if !is_free {
+            return 0;
         }
+        let shorter = range.len().saturating_sub(text.as_bytes().len());
+        self.edits.push(Edit { range, text });
+        shorter
     }
 }
 

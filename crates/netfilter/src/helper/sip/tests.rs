@@ -191,6 +191,63 @@ fn nat_drops_a_description_of_unknown_length() {
 }
 
 #[test]
+fn a_description_of_unknown_length_is_dropped_at_its_first_change_and_what_comes_behind_is_not_expected() {
+    let mut flow = Flow::masqueraded(Helper::Sip);
+    let described = ["v=0", "o=me 1 1 IN IP4 10.0.0.2", "c=IN IP4 10.0.0.2", "m=audio 4000 RTP/AVP 0"];
+    let more = ["c=IN IP4 10.0.0.2", "m=video 5000 RTP/AVP 31"];
+    let sent = text(&["INVITE sip:you@192.0.2.1 SIP/2.0", "CSeq: 1 INVITE", ""]) + &text(&described) + &text(&more);
+    assert_eq!(verdict(&mut flow, Original, &sent), Verdict::Drop);
+    let ports: Vec<u16> = flow.expectations.iter().map(|(_, e)| e.tuple.dst_id).collect();
+    assert_eq!(ports, [4_000, 4_001], "the first stream's address would have changed before the second is read");
+}
+
+/// What another call, whose signalling goes by `protocol`, expects: a stream to the gateway, for this host behind it.
+fn announced(flow: &mut Flow<Ipv4Addr>, protocol: u8, host: (Ipv4Addr, u16)) {
+    let other = Expectation::new(Helper::Sip, crate::expect::MasterId(9), 0, UDP, (None, None), (GATEWAY, 40_000));
+    let nat = ChildNat::Sip { direction: Original, address: host.0, port: host.1 };
+    let other = Expectation { class: Class::AUDIO, master_protocol: protocol, nat, ..other };
+    flow.expectations.add(flow.now, other, Policy::new(4, 180)).expect("there is room");
+}
+
+#[test]
+fn a_stream_to_a_host_behind_the_same_nat_goes_straight_to_it() {
+    let mut flow = Flow::masqueraded(Helper::Sip);
+    flow.settings.sip_direct_media = false;
+    announced(&mut flow, UDP, (Ipv4Addr::new(10, 0, 0, 9), 7_001));
+    let sent = with_audio("ACK sip:you@192.0.2.1 SIP/2.0", &["CSeq: 1 ACK"], "203.0.113.1", 40_000);
+    let becomes = edited(&flow.send(Original, &sent), &sent);
+    let direct = with_audio("ACK sip:you@192.0.2.1 SIP/2.0", &["CSeq: 1 ACK"], "10.0.0.9", 7_000);
+    assert_eq!(becomes, direct);
+    assert_eq!(flow.expected()[1..], ["any any > 10.0.0.9 7000 udp", "any any > 10.0.0.9 7001 udp"]);
+}
+
+#[test]
+fn a_stream_that_a_call_over_the_other_protocol_expects_counts_as_another_helpers() {
+    for (protocol, expected) in [(UDP, 1), (TCP, 2)] {
+        let mut flow = Flow::direct(Helper::Sip);
+        flow.settings.sip_direct_media = false;
+        announced(&mut flow, protocol, (GATEWAY, 40_000));
+        let stream = |host| with_audio("ACK sip:you@192.0.2.1 SIP/2.0", &["CSeq: 1 ACK"], host, 40_000);
+        let first = flow.send(Original, stream("203.0.113.1"));
+        assert_eq!(first.verdict, Verdict::Accept);
+        // The very same is taken for expected; its RTCP is new.
+        assert_eq!(flow.expected().len(), expected, "{protocol}");
+    }
+}
+
+#[test]
+fn a_contact_behind_one_that_has_become_shorter_by_more_than_lies_between_them_is_left() {
+    let mut flow = Flow::forwarded(Helper::Sip);
+    let contacts = |first: &str, second: &str| format!("OPTIONS sip:a SIP/2.0\r\nm: sip:{first},sip:{second} \r\n");
+    let (outside, inside) = ("203.0.113.1:5060", "10.0.0.2:5060");
+    let sent = contacts(outside, outside);
+    assert_eq!(edited(&flow.send(Original, &sent), &sent), contacts(inside, outside), "the comma was skipped");
+    let sent = sent.replace(",sip", "      ,sip");
+    let becomes = contacts(inside, inside).replace(",sip", "      ,sip");
+    assert_eq!(edited(&flow.send(Original, &sent), &sent), becomes);
+}
+
+#[test]
 fn nat_rewrites_a_registration_there_and_back() {
     let mut flow = Flow::masqueraded(Helper::Sip);
     let sent = register(600);

@@ -88,18 +88,18 @@ impl Sctp {
                     watch.note(Topic::Track, || {
                         format!("INVALID: chunk type {}, verification tag {tag:#x}", chunk.kind)
                     });
-                    return Judgement::INVALID;
+                    return Judgement::Invalid { timeout: None, assured: change.assured };
                 }
             }
             let Some(new) = next_state(direction, old, chunk.kind) else {
                 watch.note(Topic::Track, || {
                     format!("INVALID: chunk type {} of the {direction} side in state {}", chunk.kind, old.name())
                 });
-                return Judgement::INVALID;
+                return Judgement::Invalid { timeout: None, assured: change.assured };
             };
             if !self.learn_tag(&chunk, direction) {
                 watch.note(Topic::Track, || "INVALID: an INIT whose tag is missing or another");
-                return Judgement::INVALID;
+                return Judgement::Invalid { timeout: None, assured: change.assured };
             }
             let again = chunk.kind == kind::INIT && (old, new) == (SctpState::Closed, SctpState::Closed);
             if again && context.status.contains(Status::CONFIRMED) {

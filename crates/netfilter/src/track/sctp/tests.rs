@@ -215,6 +215,18 @@ fn a_heartbeat_with_another_tag_passes_but_counts_only_once_it_is_answered() {
 }
 
 #[test]
+fn what_a_chunk_has_done_stays_if_a_later_one_is_wrong() {
+    let mut flow = Flow::default();
+    flow.accepts(ORIGINAL, 0, &[init(kind::INIT, 5)]);
+    flow.accepts(REPLY, 5, &[init(kind::INIT_ACK, 7)]);
+    flow.accepts(ORIGINAL, 7, &[chunk(kind::COOKIE_ECHO)]);
+    // Measured on 6.18: the heartbeat spares the tag of the first chunk, and its own is wrong.
+    let judgement = flow.send(REPLY, 7, &[chunk(kind::COOKIE_ACK), chunk(kind::HEARTBEAT_ACK)]);
+    let state = flow.entry.as_ref().map(Sctp::state);
+    assert_eq!((judgement, state), (Judgement::Invalid { timeout: None, assured: true }, Some(SctpState::Established)));
+}
+
+#[test]
 fn an_init_ack_may_not_contradict_what_is_known_unless_it_answers_an_init() {
     let mut flow = Flow::established();
     assert_eq!(flow.send(REPLY, 5, &[init(kind::INIT_ACK, 8)]), Judgement::INVALID);

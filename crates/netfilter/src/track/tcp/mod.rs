@@ -346,7 +346,7 @@ impl Tcp {
             return Judgement::INVALID;
         }
         watch.note(Topic::Track, || format!("both sides end it out of our window: {timeout:?} are left"));
-        Judgement::Invalid { timeout: Some(timeout) }
+        Judgement::Invalid { timeout: Some(timeout), assured: false }
     }
 
     /// The packet is accepted: the new state, and how long the entry lives.

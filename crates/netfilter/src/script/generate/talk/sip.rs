@@ -220,8 +220,12 @@ impl Sip {
         let place = self.place(own, peer, rng);
         let more = one(&["", "", ";expires=120", ";transport=UDP", ";transport=tcp;expires=0", ";expires=y"], rng);
         match rng.below(8) {
-            // Not two in one header: what Linux does with the second when the first has become shorter is not known.
-            0 | 1 => format!("sip:{place}{more}"),
+            0 => format!("sip:{place}{more}"),
+            1 => {
+                format!("<sip:{place}>{more}{}", one(&[", <sip:bob@", ",<sip:", ", sip:"], rng))
+                    + &self.place(own, peer, rng)
+                    + ">"
+            }
             2 => "*".to_owned(),
             3 => format!("\"Alice, A\" <sip:alice@{}:{}>{more}", own.ip(), one(&[80, 1_023, 70_000], rng)),
             _ => format!("<sip:alice@{place}>{more}"),

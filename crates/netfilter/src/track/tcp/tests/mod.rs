@@ -131,7 +131,9 @@ impl Flow {
                     self.status.set(Status::SEEN_REPLY);
                 }
             }
-            Judgement::Invalid { timeout } => self.timeout = timeout.map_or(self.timeout, |at| at.min(self.timeout)),
+            Judgement::Invalid { timeout, .. } => {
+                self.timeout = timeout.map_or(self.timeout, |at| at.min(self.timeout))
+            }
             Judgement::Restart | Judgement::Kill => self.entry = None,
             Judgement::Drop => panic!("{line}: no tracker drops"),
         }
