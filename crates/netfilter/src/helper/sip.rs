@@ -140,6 +140,8 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         let is_request = !starts_with(self.text, b"SIP/2.0 ");
         let verdict = if is_request { self.request() } else { self.response() };
         if verdict == Verdict::Accept && self.call.is_translated() {
+            // NAT does not look at what stands behind the version (`nf_nat_sip`; measured on 6.18).
+            let is_request = !starts_with(self.text, b"SIP/2.0");
             self.paper.rewrite_headers(self.call, self.text, is_request, self.signalling.listens_at);
         }
         verdict

@@ -295,6 +295,14 @@ fn the_flows_own_ends_are_rewritten_wherever_they_stand() {
 }
 
 #[test]
+fn what_begins_with_the_version_alone_is_rewritten_as_a_response() {
+    let mut flow = Flow::masqueraded(Helper::Sip);
+    let sent = "SIP/2.0!180 Ringing\r\nVia: SIP/2.0/UDP 203.0.113.1:61000\r\nCSeq: 2 REGISTER\r\n\r\n";
+    let becomes = sent.replace("203.0.113.1:61000", "10.0.0.2:5000");
+    assert_eq!(edited(&flow.send(Reply, sent), sent), becomes);
+}
+
+#[test]
 fn under_nat_the_port_that_another_flow_has_announced_drops() {
     // Measured on Linux 6.18: the same expectation of another master is refused, and no other port is tried.
     let mut flow = Flow::masqueraded(Helper::Sip);
