@@ -314,7 +314,7 @@ fn is_taken_for_good<A: Address, W: Watch>(
     if !is_taken(table, search.now, own, tuple) {
         return false;
     }
-    if !allows_clash(table.flow(own.at), search.personality) || search.personality.clash == Clash::Never {
+    if !search.personality.spares_reverse || !allows_clash(table.flow(own.at), search.personality) {
         return true;
     }
     // The flow that is looked at is the one that the tuple finds, or else its answer: where directions are in zones of their

@@ -13,6 +13,8 @@ pub struct Personality {
     pub clash: Clash,
     /// Whether a packet joins the flow that it clashes with if that was never looked at for NAT, whatever its other tuple is.
     pub joins_untranslated: bool,
+    /// Whether a flow keeps its ports although another one, untranslated, is exactly its reverse.
+    pub spares_reverse: bool,
     /// Whether the search for a port evicts flows that are as good as over.
     pub evicts_closing: bool,
     /// Whether UDP-Lite has its own tracker (else it is generic).
@@ -78,6 +80,7 @@ impl Personality {
         inexact_rst: InexactRst::Close,
         clash: Clash::Never,
         joins_untranslated: false,
+        spares_reverse: false,
         evicts_closing: false,
         udp_lite: false,
         dccp: false,
@@ -107,6 +110,7 @@ impl Personality {
     pub const V6_12: Self = Self {
         name: "6.12",
         joins_untranslated: false,
+        spares_reverse: true,
         evicts_closing: true,
         inexact_rst: InexactRst::CappedToUnacknowledged,
         ftp_checks_numbers: true,
