@@ -52,6 +52,7 @@ impl Shard {
     pub(super) fn run(mut self) {
         let mut batch = Batch::new(self.address.ip().is_unspecified());
         let mut counted = Counters::default();
+        let mut granted = Vec::new();
         loop {
             let received = batch.receive(self.socket.as_fd());
             if self.shared.stop.load(Ordering::Acquire) {
@@ -68,22 +69,34 @@ impl Shard {
             let now = self.shared.now();
             counted.add(Counter::UdpReceived, count);
             for index in 0..count {
-                self.serve(&mut batch, index, now, &mut counted);
+                granted.extend(self.serve(&mut batch, index, now, &mut counted));
             }
             // Before sending: who has an answer finds it counted.
             self.tally.take(&mut counted);
             let failed = batch.send(self.socket.as_fd());
             counted.add(Counter::SendFailed, failed);
+            // Only now: how a call ended must not overtake the answer that it was granted by.
+            for call in granted.drain(..) {
+                let taken = self.calls.try_send((self.site, call)).is_ok();
+                self.tally.add(if taken { Counter::Calls } else { Counter::CallsDropped });
+            }
         }
     }
 
-    fn serve(&mut self, batch: &mut Batch, index: usize, now: Instant, counted: &mut Counters) {
-        let Some(source) = batch.source(index) else { return counted.add(Counter::Unanswerable, 1) };
+    /// Writes the answer to a datagram, or sends it where it goes by another way. The call that it grants is returned.
+    fn serve(&mut self, batch: &mut Batch, index: usize, now: Instant, counted: &mut Counters) -> Option<Call> {
+        let Some(source) = batch.source(index) else {
+            counted.add(Counter::Unanswerable, 1);
+            return None;
+        };
         let (message, out) = batch.message(index);
         counted.add(Counter::UdpBytesIn, message.len());
         let (from, to, len, call) = match self.server.datagram(now, self.local, source, message, out) {
             Reaction::Send { from, to, len, call } => (from, to, len, call),
-            Reaction::Silence(silence) => return counted.add(Counter::of(silence), 1),
+            Reaction::Silence(silence) => {
+                counted.add(Counter::of(silence), 1);
+                return None;
+            }
         };
         counted.add(Counter::Sent, 1);
         counted.add(Counter::UdpBytesOut, len);
@@ -100,10 +113,7 @@ impl Shard {
                 counted.add(Counter::SendFailed, 1);
             }
         }
-        if let Some(call) = call {
-            let taken = self.calls.try_send((self.site, call)).is_ok();
-            counted.add(if taken { Counter::Calls } else { Counter::CallsDropped }, 1);
-        }
+        call
     }
 
     /// Sends from another socket, or to another port than it came from. False if that failed.

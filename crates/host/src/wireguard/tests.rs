@@ -1,11 +1,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
 use pinhole_wg::{Key, Peer, PeerUpdate};
+use socket2::SockRef;
 
 use super::*;
 
@@ -34,6 +36,8 @@ impl Directory {
                 requests.push(request);
                 stream.write_all(answer.as_bytes()).unwrap();
             }
+            // A process that another test starts just now has the listener too, until it is another program.
+            SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
             requests
         })
     }
