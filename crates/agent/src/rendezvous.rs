@@ -8,16 +8,26 @@
 //! - **Watch**: `PTR` of `_<my label>._sub._wireguard._udp.<zone>`, a DNS-SD subtype (RFC 6763 §7.1): the peers that want
 //!   *me*. Held until there is one.
 //!
+//! An asker says in it how its NAT maps, and what two that are brought together need to find each other where one of them cannot
+//! be called at the endpoint that the registry sees: a [`Party`] for each peer that the answer names, in its order, with a
+//! session number that both are told.
+//!
 //! The asker is known by the tunnel address the question comes from, which WireGuard's cryptokey routing has proven.
 //! A server that does not know the option (wgsd, a recursive resolver) answers as ever; the missing option in the answer
 //! tells the agent.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use pinhole_sansio::Duration;
+use pinhole_traversal::vantage::Mapping;
+
 /// The option code: in the range for local and experimental use (RFC 6891 §9).
 pub const OPTION_CODE: u16 = 65_432;
 
 const VERSION: u8 = 1;
+
+/// Ports that an agent tells of itself; a counter shows in fewer.
+pub const MAX_PORTS: usize = 16;
 
 /// What the asker wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +38,82 @@ pub enum Kind {
     Watch,
 }
 
-/// The option in a question: `version, kind, wait_ms (2 octets)`.
+/// What an agent says of the NAT in front of its WireGuard port: `mapping, then (age_ms, port), 2 octets each, of new mappings`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nature {
+    /// How it maps.
+    pub mapping: Mapping,
+    /// The outside ports that it has lately given to new mappings, oldest first; up to [`MAX_PORTS`].
+    pub ports: Vec<Given>,
+}
+
+/// An outside port that a NAT has given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// How long ago. Sent in milliseconds, up to 65 s.
+    pub age: Duration,
+    /// The port.
+    pub port: u16,
+}
+
+impl Nature {
+    /// The same, told this much later.
+    pub fn aged(&self, by: Duration) -> Self {
+        let ports = self.ports.iter().map(|given| Given { age: given.age + by, ..*given }).collect();
+        Self { ports, ..*self }
+    }
+
+    fn encode_to(&self, out: &mut Vec<u8>) {
+        out.push(match self.mapping {
+            Mapping::Unknown => 0,
+            Mapping::Independent => 1,
+            Mapping::Dependent => 2,
+        });
+        for given in self.ports.iter().take(MAX_PORTS) {
+            out.extend(u16::try_from(given.age.as_millis()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend(given.port.to_be_bytes());
+        }
+    }
+
+    /// Reads it; a mapping of a later version is unknown.
+    fn decode(data: &[u8]) -> Self {
+        let Some((mapping, ports)) = data.split_first() else { return Self::default() };
+        let mapping = match mapping {
+            1 => Mapping::Independent,
+            2 => Mapping::Dependent,
+            _ => Mapping::Unknown,
+        };
+        let given = |octets: &[u8; 4]| {
+            let [a0, a1, p0, p1] = *octets;
+            let age = Duration::from_millis(u16::from_be_bytes([a0, a1]).into());
+            Given { age, port: u16::from_be_bytes([p0, p1]) }
+        };
+        Self { mapping, ports: ports.as_chunks().0.iter().take(MAX_PORTS).map(given).collect() }
+    }
+}
+
+/// The other side of a meeting: `length, session (8 octets), nature`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// A number that this pair has for this meeting only.
+    pub session: [u8; 8],
+    /// What the other side has said of its NAT.
+    pub nature: Nature,
+}
+
+/// The option in a question: `version, kind, wait_ms (2 octets), nature`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// What the asker wants to know.
     pub kind: Kind,
     /// How long the registry may hold the question, in milliseconds.
     pub wait_ms: u16,
+    /// What the asker knows of its NAT.
+    pub nature: Nature,
 }
 
-/// The option in an answer: `version, flags, then the asker's endpoint as family, port (2 octets), address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The option in an answer: `version, flags, then the asker's endpoint as family, port (2 octets), address, then parties`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The other side is being told in this moment and will open its NAT.
     pub simultaneous: bool,
@@ -46,28 +121,34 @@ pub struct Told {
     pub initiate: bool,
     /// Where the registry sees the asker.
     pub observed: Option<SocketAddr>,
+    /// The peers that the answer names, in its order; none from a registry that does not know them.
+    pub parties: Vec<Party>,
 }
 
 impl Ask {
     /// The option's data.
-    pub fn encode(self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let kind = match self.kind {
             Kind::Seek => 1,
             Kind::Watch => 2,
         };
         let [high, low] = self.wait_ms.to_be_bytes();
-        vec![VERSION, kind, high, low]
+        let mut data = vec![VERSION, kind, high, low];
+        if self.nature != Nature::default() {
+            self.nature.encode_to(&mut data);
+        }
+        data
     }
 
     /// Reads the option's data; `None` if it is not one of ours.
     pub fn decode(data: &[u8]) -> Option<Self> {
-        let &[VERSION, kind, high, low] = data else { return None };
+        let [VERSION, kind, high, low, nature @ ..] = data else { return None };
         let kind = match kind {
             1 => Kind::Seek,
             2 => Kind::Watch,
             _ => return None,
         };
-        Some(Self { kind, wait_ms: u16::from_be_bytes([high, low]) })
+        Some(Self { kind, wait_ms: u16::from_be_bytes([*high, *low]), nature: Nature::decode(nature) })
     }
 }
 
@@ -76,7 +157,7 @@ impl Told {
     const INITIATE: u8 = 2;
 
     /// The option's data.
-    pub fn encode(self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let simultaneous = if self.simultaneous { Self::SIMULTANEOUS } else { 0 };
         let initiate = if self.initiate { Self::INITIATE } else { 0 };
         let mut data = vec![VERSION, simultaneous | initiate];
@@ -93,26 +174,46 @@ impl Told {
                 data.extend(v6.ip().octets());
             }
         }
+        for party in &self.parties {
+            let at = data.len();
+            data.push(0);
+            data.extend(party.session);
+            party.nature.encode_to(&mut data);
+            // A session, a mapping and so many ports: 73 octets at most.
+            data[at] = (data.len() - at - 1) as u8;
+        }
         data
     }
 
     /// Reads the option's data; `None` if it is not one of ours.
     pub fn decode(data: &[u8]) -> Option<Self> {
         let [VERSION, flags, family, rest @ ..] = data else { return None };
-        let observed = match (family, rest) {
-            (0, []) => None,
-            (4, [p0, p1, ip @ ..]) => {
-                let ip: [u8; 4] = ip.try_into().ok()?;
-                Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), u16::from_be_bytes([*p0, *p1])))
+        let (observed, rest) = match (family, rest) {
+            (0, rest) => (None, rest),
+            (4, [p0, p1, a, b, c, d, rest @ ..]) => {
+                (Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d)), u16::from_be_bytes([*p0, *p1]))), rest)
             }
-            (6, [p0, p1, ip @ ..]) => {
-                let ip: [u8; 16] = ip.try_into().ok()?;
-                Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)), u16::from_be_bytes([*p0, *p1])))
+            (6, [p0, p1, rest @ ..]) => {
+                let (ip, rest) = rest.split_first_chunk::<16>()?;
+                (Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(*ip)), u16::from_be_bytes([*p0, *p1]))), rest)
             }
             _ => return None,
         };
-        Some(Self { simultaneous: flags & Self::SIMULTANEOUS != 0, initiate: flags & Self::INITIATE != 0, observed })
+        let (simultaneous, initiate) = (flags & Self::SIMULTANEOUS != 0, flags & Self::INITIATE != 0);
+        Some(Self { simultaneous, initiate, observed, parties: parties(rest)? })
     }
+}
+
+/// Reads all of them; `None` if one is cut off.
+fn parties(mut data: &[u8]) -> Option<Vec<Party>> {
+    let mut parties = Vec::new();
+    while let Some((length, rest)) = data.split_first() {
+        let (party, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (session, nature) = party.split_first_chunk()?;
+        parties.push(Party { session: *session, nature: Nature::decode(nature) });
+        data = rest;
+    }
+    Some(parties)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use pinhole_wg::Key;
 use super::Output;
 use crate::naming;
 use crate::registry::{allowed_ips, instance};
-use crate::rendezvous::{Ask, Kind, OPTION_CODE, Told};
+use crate::rendezvous::{Ask, Kind, Nature, OPTION_CODE, Told};
 
 /// How long the registry may hold a seek. Short: while the peer is away the registry's answer to our watch will tell when it
 /// is back.
@@ -90,6 +90,8 @@ pub(super) struct Directory {
     client: Client,
     me: Option<Key>,
     in_tunnel: bool,
+    /// What the registry is told of the NAT here.
+    nature: Nature,
     /// What the questions in flight are for, with their names and types.
     purposes: HashMap<QuestionId, (Purpose, Name, Type)>,
     seeking: BTreeMap<Key, QuestionId>,
@@ -112,6 +114,7 @@ impl Directory {
             client: Client::new(client::Config::default(), rng.next_u64()),
             me: None,
             in_tunnel: false,
+            nature: Nature::default(),
             purposes: HashMap::new(),
             seeking: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -201,7 +204,7 @@ impl Directory {
             let Some(peer) = self.queue.pop_front() else { return };
             let Some(name) = instance(&self.zone, &naming::label(&peer)) else { continue };
             let seek = Seek { peer, resolution: Resolution::new(name.clone(), false), told: None };
-            let ask = Ask { kind: Kind::Seek, wait_ms: SEEK_WAIT.as_millis() as u16 };
+            let ask = Ask { kind: Kind::Seek, wait_ms: SEEK_WAIT.as_millis() as u16, nature: self.nature.clone() };
             self.ask_for(now, Box::new(seek), name, Type::SRV, Some(ask));
         }
     }
@@ -217,7 +220,8 @@ impl Directory {
         let Some(me) = &self.me else { return false };
         let sub = instance(&self.zone, "_sub").and_then(|sub| sub.child(naming::watch_label(me)).ok());
         if let Some(name) = sub {
-            let ask = Ask { kind: Kind::Watch, wait_ms: WATCH_WAIT.as_millis() as u16 };
+            let nature = self.nature.clone();
+            let ask = Ask { kind: Kind::Watch, wait_ms: WATCH_WAIT.as_millis() as u16, nature };
             self.ask(now, Purpose::Watch, name, Type::PTR, Some(ask));
             self.watching = true;
         }
@@ -259,7 +263,7 @@ impl Directory {
 
     fn on_done(&mut self, now: Instant, purpose: Purpose, name: &Name, qtype: Type, answer: Option<Message>) {
         let told = answer.as_ref().and_then(|answer| Told::decode(answer.option(OPTION_CODE)?));
-        if let Some(observed) = told.and_then(|told| told.observed)
+        if let Some(observed) = told.as_ref().and_then(|told| told.observed)
             && self.observed.replace(observed) != Some(observed)
         {
             self.heard.push_back(Heard::Observed(observed));
@@ -287,7 +291,7 @@ impl Directory {
 
     /// The peer is located, or there is more to ask, or it is nowhere.
     fn go_on(&mut self, now: Instant, seek: Box<Seek>) {
-        let (peer, told) = (seek.peer, seek.told);
+        let (peer, told) = (seek.peer, seek.told.clone());
         let located = seek
             .resolution
             .instance()

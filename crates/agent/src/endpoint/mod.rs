@@ -237,7 +237,7 @@ impl Agent {
         match heard {
             Heard::Observed(endpoint) => self.event(Event::Observed { endpoint }),
             Heard::Found { peer, endpoint, told } => {
-                let role = match told {
+                let role = match &told {
                     Some(told) if told.simultaneous && !told.initiate => Role::Opener,
                     Some(_) => Role::Initiator,
                     None => self.role_by_key(&peer),

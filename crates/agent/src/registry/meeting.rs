@@ -104,6 +104,11 @@ impl Meeting {
         self.met.retain(|(a, b), _| known.contains_key(a) && known.contains_key(b));
     }
 
+    /// When the two were last brought together.
+    pub(crate) fn met_at(&self, a: Key, b: Key) -> Option<Instant> {
+        self.met.get(&(a.min(b), a.max(b))).map(|met| met.last)
+    }
+
     /// The questions that can be answered now.
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Release> {
         let mut releases = Vec::new();
