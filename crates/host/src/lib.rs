@@ -7,6 +7,7 @@ pub mod dns;
 pub mod embedded;
 pub mod extra;
 pub mod gateway;
+pub mod handover;
 pub mod local_time;
 pub mod namespace;
 pub mod netlink;
