@@ -9,4 +9,6 @@
 pub mod diagnosis;
 pub mod discovery;
 pub mod firsthop;
+pub mod ports;
 pub mod punch;
+pub mod spray;
