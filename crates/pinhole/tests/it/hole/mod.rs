@@ -56,9 +56,9 @@ fn punch(world: &World, number: u8) -> [Outcome; 2] {
     })
 }
 
-/// Tells a WireGuard where its peer is, and has it shake hands.
-fn tell(world: &World, name: &str, peer: &str, endpoint: SocketAddr) {
-    let change = PeerUpdate { endpoint: Some(endpoint), handshake: true, ..PeerUpdate::new(plan::key(peer)) };
+/// Tells a WireGuard where its peer is, and has it shake hands or wait for the peer to.
+fn tell(world: &World, name: &str, peer: &str, endpoint: SocketAddr, handshake: bool) {
+    let change = PeerUpdate { endpoint: Some(endpoint), handshake, ..PeerUpdate::new(plan::key(peer)) };
     let update = DeviceUpdate { peers: vec![change], ..DeviceUpdate::default() };
     world.host(name).run(|| Control::open(DEVICE)?.apply(&update)).expect("a thread").expect("it is taken");
 }
@@ -69,8 +69,9 @@ fn connect(world: &World, [alice, bob]: [Outcome; 2]) -> (Handover, SocketAddr) 
     println!("measured: a way after {:?} and {} probes", alice.took.max(bob.took), alice.probes);
     assert_eq!((at_alice, alice.handover.is_none()), (SocketAddr::from((ALICE, PORT)), true));
     assert_eq!(at_bob.ip(), BOB);
-    tell(world, "bob", "alice", at_alice);
-    tell(world, "alice", "bob", at_bob);
+    // Initiations that cross would destroy each other.
+    tell(world, "bob", "alice", at_alice, false);
+    tell(world, "alice", "bob", at_bob, true);
     (bob.handover.expect("bob's WireGuard cannot be reached otherwise"), at_bob)
 }
 
@@ -139,7 +140,7 @@ fn a_host_with_a_firewall_whose_wireguard_has_called_already_gets_its_hole() {
         let ruleset = Ruleset { family: Family::V4, table, comment, lifetime: Lifetime::Process, chains: vec![chain] };
         let firewall = bob.run(|| ruleset.install()).expect("a thread").expect("a firewall");
         let alice = SocketAddr::from((ALICE, PORT));
-        tell(world, "bob", "alice", alice);
+        tell(world, "bob", "alice", alice, true);
         let called = || {
             let entries = bob.run(conntrack::list).expect("a thread").expect("ctnetlink");
             entries.iter().any(|entry| entry.original.destination == alice).then_some(())
