@@ -1,8 +1,9 @@
 //! A hole that one socket punched, given to another: the sockets, the borrowed port and the rules, through a router that
 //! translates at random. WireGuard's part is played by a plain socket here; the real one is in `pinhole`'s tests.
 
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pinhole_host::extra::Sockets;
@@ -305,7 +306,7 @@ fn another_hole_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn nothing_is_left_when_it_ends_and_what_a_dead_process_left_is_found() {
+fn nothing_is_left_when_it_ends() {
     let Some(stage) = Stage::new() else { return };
     for peer in peers() {
         let scene = stage.scene(peer);
@@ -313,22 +314,63 @@ fn nothing_is_left_when_it_ends_and_what_a_dead_process_left_is_found() {
         drop(scene.hand_over(hole));
         assert_ne!(scene.says(b"alone"), mapped);
         assert_eq!(stage.inside(handover::list).expect("a list"), []);
+    }
+}
 
-        // A process that dies drops nothing.
-        std::mem::forget(scene.hand_over(hole));
+#[test]
+fn what_a_killed_process_leaves_works_on_and_is_found_and_taken_over_or_removed() {
+    if let Ok(hole) = std::env::var(TO_HAND_OVER) {
+        return hand_over_and_wait(&hole);
+    }
+    let Some(stage) = Stage::new() else { return };
+    for peer in peers() {
+        let scene = stage.scene(peer);
+        let (hole, mapped) = scene.punch(7);
+        hand_over_in_a_process_that_is_killed(&stage.host, hole);
         scene.check(mapped);
         let left = stage.inside(handover::list).expect("a list");
         let [found] = &left[..] else { panic!("one is left: {left:?}") };
         assert_eq!((found.device.as_str(), found.hole, found.is_for(&key())), (DEVICE, hole, true));
         assert!(!found.is_for(&PrivateKey::generate([8; 32]).public()));
-        let adopted = found.clone().adopt().expect("it is adopted");
+
+        let adopted = stage.inside(|| found.clone().adopt()).expect("it is taken over");
         scene.check(mapped);
-        std::mem::forget(adopted);
+        drop(adopted);
+        assert_eq!(stage.inside(handover::list).expect("a list"), []);
+        assert_ne!(scene.says(b"alone"), mapped);
+
+        hand_over_in_a_process_that_is_killed(&stage.host, hole);
         assert_eq!(stage.inside(|| handover::clean(Some("wg1"))).expect("it is looked for"), []);
-        assert_eq!(stage.inside(|| handover::clean(Some(DEVICE))).expect("it is removed"), left);
+        let removed = stage.inside(|| handover::clean(Some(DEVICE))).expect("it is removed");
+        assert_eq!(removed.iter().map(|left| left.hole).collect::<Vec<_>>(), [hole]);
         assert_eq!(stage.inside(handover::list).expect("a list"), []);
         assert_ne!(scene.says(b"alone"), mapped);
     }
+}
+
+/// The hole, for the process that is killed.
+const TO_HAND_OVER: &str = "PINHOLE_TEST_HOLE";
+
+/// Runs this very test in another process, which kills it when its hole is there (SIGKILL).
+fn hand_over_in_a_process_that_is_killed(ns: &Namespace, hole: Hole) {
+    let test = std::thread::current().name().expect("the harness names the thread after the test").to_owned();
+    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+    command.args(["--exact", &test, "--nocapture"]).env(TO_HAND_OVER, hole.to_string());
+    ns.enter(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut process = command.spawn().expect("it starts");
+    let lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+    let there = lines.map_while(Result::ok).any(|line| line.contains("handed over"));
+    process.kill().expect("it runs");
+    process.wait().expect("it ends");
+    assert!(there, "it said what it had done");
+}
+
+fn hand_over_and_wait(hole: &str) {
+    let hole = hole.parse().expect("a hole");
+    let _handover = Handover::install(DEVICE, &key(), hole).expect("it is handed over");
+    println!("handed over");
+    // Until the process that started this one kills it, or ends.
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("a pipe");
 }
 
 #[test]
