@@ -18,16 +18,12 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use pinhole_sansio::Duration;
-use pinhole_traversal::vantage::Mapping;
+use pinhole_traversal::ports::Guess;
 
 /// The option code: in the range for local and experimental use (RFC 6891 §9).
 pub const OPTION_CODE: u16 = 65_432;
 
 const VERSION: u8 = 1;
-
-/// Ports that an agent tells of itself; a counter shows in fewer.
-pub const MAX_PORTS: usize = 16;
 
 /// What the asker wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,78 +34,27 @@ pub enum Kind {
     Watch,
 }
 
-/// What an agent says of the NAT in front of its WireGuard port: `mapping, then (age_ms, port), 2 octets each, of new mappings`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Nature {
-    /// How it maps.
-    pub mapping: Mapping,
-    /// The outside ports that it has lately given to new mappings, oldest first; up to [`MAX_PORTS`].
-    pub ports: Vec<Given>,
-}
-
-/// An outside port that a NAT has given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// How long ago. Sent in milliseconds, up to 65 s.
-    pub age: Duration,
-    /// The port.
-    pub port: u16,
-}
-
-impl Nature {
-    /// The same, told this much later.
-    pub fn aged(&self, by: Duration) -> Self {
-        let ports = self.ports.iter().map(|given| Given { age: given.age + by, ..*given }).collect();
-        Self { ports, ..*self }
-    }
-
-    fn encode_to(&self, out: &mut Vec<u8>) {
-        out.push(match self.mapping {
-            Mapping::Unknown => 0,
-            Mapping::Independent => 1,
-            Mapping::Dependent => 2,
-        });
-        for given in self.ports.iter().take(MAX_PORTS) {
-            out.extend(u16::try_from(given.age.as_millis()).unwrap_or(u16::MAX).to_be_bytes());
-            out.extend(given.port.to_be_bytes());
-        }
-    }
-
-    /// Reads it; a mapping of a later version is unknown.
-    fn decode(data: &[u8]) -> Self {
-        let Some((mapping, ports)) = data.split_first() else { return Self::default() };
-        let mapping = match mapping {
-            1 => Mapping::Independent,
-            2 => Mapping::Dependent,
-            _ => Mapping::Unknown,
-        };
-        let given = |octets: &[u8; 4]| {
-            let [a0, a1, p0, p1] = *octets;
-            let age = Duration::from_millis(u16::from_be_bytes([a0, a1]).into());
-            Given { age, port: u16::from_be_bytes([p0, p1]) }
-        };
-        Self { mapping, ports: ports.as_chunks().0.iter().take(MAX_PORTS).map(given).collect() }
-    }
-}
-
-/// The other side of a meeting: `length, session (8 octets), nature`.
+/// A meeting with one other: `length, session (8 octets), length of the first guess, guesses`. Both sides are told the same two
+/// guesses, so both come to the same conclusion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// A number that this pair has for this meeting only.
     pub session: [u8; 8],
-    /// What the other side has said of its NAT.
-    pub nature: Nature,
+    /// What the other side is told of the asker's NAT.
+    pub ours: Option<Guess>,
+    /// What the other side has said of its own.
+    pub theirs: Option<Guess>,
 }
 
-/// The option in a question: `version, kind, wait_ms (2 octets), nature`.
+/// The option in a question: `version, kind, wait_ms (2 octets), guess`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// What the asker wants to know.
     pub kind: Kind,
     /// How long the registry may hold the question, in milliseconds.
     pub wait_ms: u16,
-    /// What the asker knows of its NAT.
-    pub nature: Nature,
+    /// What the asker knows of its NAT, if anything.
+    pub nat: Option<Guess>,
 }
 
 /// The option in an answer: `version, flags, then the asker's endpoint as family, port (2 octets), address, then parties`.
@@ -134,21 +79,19 @@ impl Ask {
         };
         let [high, low] = self.wait_ms.to_be_bytes();
         let mut data = vec![VERSION, kind, high, low];
-        if self.nature != Nature::default() {
-            self.nature.encode_to(&mut data);
-        }
+        data.extend(self.nat.iter().flat_map(Guess::encode));
         data
     }
 
     /// Reads the option's data; `None` if it is not one of ours.
     pub fn decode(data: &[u8]) -> Option<Self> {
-        let [VERSION, kind, high, low, nature @ ..] = data else { return None };
+        let [VERSION, kind, high, low, nat @ ..] = data else { return None };
         let kind = match kind {
             1 => Kind::Seek,
             2 => Kind::Watch,
             _ => return None,
         };
-        Some(Self { kind, wait_ms: u16::from_be_bytes([*high, *low]), nature: Nature::decode(nature) })
+        Some(Self { kind, wait_ms: u16::from_be_bytes([*high, *low]), nat: Guess::decode(nat).ok() })
     }
 }
 
@@ -178,8 +121,11 @@ impl Told {
             let at = data.len();
             data.push(0);
             data.extend(party.session);
-            party.nature.encode_to(&mut data);
-            // A session, a mapping and so many ports: 73 octets at most.
+            let [ours, theirs] =
+                [&party.ours, &party.theirs].map(|nat| nat.as_ref().map(Guess::encode).unwrap_or_default());
+            // A guess has 18 octets at most.
+            data.push(ours.len() as u8);
+            data.extend([ours, theirs].concat());
             data[at] = (data.len() - at - 1) as u8;
         }
         data
@@ -209,8 +155,12 @@ fn parties(mut data: &[u8]) -> Option<Vec<Party>> {
     let mut parties = Vec::new();
     while let Some((length, rest)) = data.split_first() {
         let (party, rest) = rest.split_at_checked(usize::from(*length))?;
-        let (session, nature) = party.split_first_chunk()?;
-        parties.push(Party { session: *session, nature: Nature::decode(nature) });
+        let (session, guesses) = party.split_first_chunk()?;
+        let (length, guesses) = guesses.split_first()?;
+        let (ours, theirs) = guesses.split_at_checked(usize::from(*length))?;
+        // A guess of a later version is none.
+        let [ours, theirs] = [ours, theirs].map(|nat| Guess::decode(nat).ok());
+        parties.push(Party { session: *session, ours, theirs });
         data = rest;
     }
     Some(parties)

@@ -18,6 +18,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Servers asked at once; each is a mapping at the NAT.
 const MAX_SERVERS: usize = 8;
 
+/// When a server is asked again. Somebody waits for a path, and a request has 20 bytes: so once more before a first answer can
+/// be there, then more patiently, given up after 2.5 s.
+const SCHEDULE: Schedule = Schedule {
+    first: Duration::from_millis(15),
+    longest: Duration::from_millis(500),
+    attempts: 8,
+    last: Duration::from_secs(1),
+    stream: Duration::from_secs(5),
+};
+
 /// How the NAT maps (RFC 4787 §4.1), as far as a peer must know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mapping {
@@ -125,7 +135,7 @@ impl Vantage {
         self.seen.retain(|by, _| !self.servers.contains(by));
         for &server in &self.servers {
             if !self.asking.values().any(|asked| *asked == server) {
-                let request = Request::binding(server, SocketId::default()).with_schedule(Schedule::IMPATIENT);
+                let request = Request::binding(server, SocketId::default()).with_schedule(SCHEDULE);
                 self.asking.insert(self.client.ask(now, request), server);
             }
         }

@@ -18,12 +18,13 @@ use pinhole_dns::edns::{COOKIE, MAX_UDP};
 use pinhole_dns::message::{Edns, Header, MAX_MESSAGE, Message};
 use pinhole_dns::{Name, RData, Record, Type};
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
+use pinhole_traversal::ports::Guess;
 use pinhole_wg::arbiter::REJECT_AFTER;
 use pinhole_wg::{Device, Key};
 
 use crate::event::Event;
 use crate::naming;
-use crate::rendezvous::{Ask, Kind, Nature, OPTION_CODE, Party, Told};
+use crate::rendezvous::{Ask, Kind, OPTION_CODE, Party, Told};
 use meeting::{Meeting, Release};
 pub use zone::{Itself, ZoneConfig, allowed_ips, build, instance};
 
@@ -160,7 +161,7 @@ struct State {
     read_at: Option<Instant>,
     meeting: Meeting,
     /// What peers have said of their NATs, and when.
-    natures: BTreeMap<Key, (Instant, Nature)>,
+    nats: BTreeMap<Key, (Instant, Guess)>,
 }
 
 impl State {
@@ -235,7 +236,7 @@ impl Registry {
                 let reachable = reachable.filter(|peer| peer.last_handshake.is_none_or(fresh));
                 state.meeting.set_known(now, reachable.map(|peer| peer.public_key));
                 let config_changed = changed || !same_zone_data(&state.device, &device);
-                state.natures.retain(|key, _| is_peer(&device, key));
+                state.nats.retain(|key, _| is_peer(&device, key));
                 state.device = device;
                 if config_changed || self.published.is_empty() {
                     self.publish(wall);
@@ -322,7 +323,9 @@ impl Registry {
         let since = since.unwrap_or(now);
         let wait = Duration::from_millis(ask.wait_ms.into()).min(MAX_WAIT).saturating_sub(now.since(since));
         let Some(state) = self.devices.get_mut(&device) else { return self.answer_plainly(&query) };
-        state.natures.insert(from, (now, ask.nature));
+        if let Some(nat) = ask.nat {
+            state.nats.insert(from, (now, nat));
+        }
         let taken = match ask.kind {
             Kind::Seek => match naming::parse_label(&label) {
                 Some(to) if to != from && is_peer(&state.device, &to) => {
@@ -489,8 +492,8 @@ impl Registry {
             let met = state.meeting.met_at(held.from, *other).unwrap_or(now).since(Instant::EPOCH);
             // The time of the meeting: both are told the same, and no two meetings of theirs have the same.
             let session = (self.started.unwrap_or_default() + met).as_nanos() as u64;
-            let nature = state.natures.get(other).map(|(since, nature)| nature.aged(now.since(*since)));
-            Party { session: session.to_be_bytes(), nature: nature.unwrap_or_default() }
+            let nat = |peer| state.nats.get(peer).map(|(since, nat)| nat.clone().aged(now.since(*since)));
+            Party { session: session.to_be_bytes(), ours: nat(&held.from), theirs: nat(other) }
         };
         others.iter().map(party).collect()
     }

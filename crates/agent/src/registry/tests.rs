@@ -1,11 +1,9 @@
 use pinhole_dns::Rcode;
 use pinhole_dns::message::Question;
 use pinhole_sansio::conformance::{drain, spurious_timeout_does_nothing};
-use pinhole_traversal::vantage::Mapping;
 
 use super::zone::tests::readme;
 use super::*;
-use crate::rendezvous::Given;
 
 const WALL: Duration = Duration::from_secs(1_800_000_000);
 
@@ -113,7 +111,7 @@ fn local() -> IpAddr {
 }
 
 fn plain(kind: Kind, wait_ms: u16) -> Ask {
-    Ask { kind, wait_ms, nature: Nature::default() }
+    Ask { kind, wait_ms, nat: None }
 }
 
 fn told(message: &Message) -> Told {
@@ -138,11 +136,11 @@ fn two_that_seek_each_other_learn_their_endpoints_in_the_same_moment() {
 }
 
 /// Peer 0 seeks peer 1 and says how its NAT maps; who watches, and what each of the two is told of the other.
-fn meet(bench: &mut Bench, nature: &Nature, dns_id: u16) -> [Told; 2] {
+fn meet(bench: &mut Bench, nat: &Guess, dns_id: u16) -> [Told; 2] {
     let (watch, _) = bench.watch(1, dns_id);
     bench.pass(300);
     let name = format!("{}._wireguard._udp.example.com.", naming::label(&bench.device.peers[1].public_key));
-    let ask = Ask { nature: nature.clone(), ..plain(Kind::Seek, 2_000) };
+    let ask = Ask { nat: Some(nat.clone()), ..plain(Kind::Seek, 2_000) };
     let (seek, answers) = bench.ask(0, &name, Type::SRV, ask, dns_id + 1);
     [seek, watch].map(|id| told(&answers.iter().find(|(answered, _)| *answered == id).expect("answered").1))
 }
@@ -150,14 +148,14 @@ fn meet(bench: &mut Bench, nature: &Nature, dns_id: u16) -> [Told; 2] {
 #[test]
 fn two_that_meet_are_told_of_each_others_nats_and_one_session_that_is_never_used_again() {
     let mut bench = Bench::new();
-    let ports = vec![Given { age: Duration::from_millis(40), port: 40_002 }];
-    let nature = Nature { mapping: Mapping::Dependent, ports };
-    let [seeker, watcher] = meet(&mut bench, &nature, 7);
-    assert_eq!(watcher.parties.iter().map(|party| &party.nature).collect::<Vec<_>>(), [&nature]);
-    assert_eq!(seeker.parties.iter().map(|party| &party.nature).collect::<Vec<_>>(), [&Nature::default()]);
+    let nat = Guess::Random { seen: 1_024..=60_000, samples: 9 };
+    let [seeker, watcher] = meet(&mut bench, &nat, 7);
+    assert_eq!((&watcher.parties[0].ours, &watcher.parties[0].theirs), (&None, &Some(nat.clone())));
+    assert_eq!((&seeker.parties[0].ours, &seeker.parties[0].theirs), (&Some(nat.clone()), &None));
+    assert_eq!(seeker.parties.len(), 1);
     assert_eq!(seeker.parties[0].session, watcher.parties[0].session);
     bench.pass(5_000);
-    let [again, _] = meet(&mut bench, &nature, 17);
+    let [again, _] = meet(&mut bench, &nat, 17);
     assert_ne!(seeker.parties[0].session, again.parties[0].session);
 }
 
