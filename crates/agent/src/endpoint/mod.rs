@@ -658,8 +658,12 @@ impl Agent {
                 vantage::Output::Transmit { to, bytes } => self.send(to, None, bytes),
                 vantage::Output::Changed(mapping) => {
                     self.event(Event::Mapping { mapping });
-                    if let Some(guess) = self.outlook.guess() {
-                        self.directory.set_nat(now, guess);
+                    let Some(guess) = self.outlook.guess() else { continue };
+                    let is_hard = guess.is_hard();
+                    self.directory.set_nat(now, guess);
+                    if is_hard {
+                        self.links.values_mut().for_each(Link::start_anew);
+                        self.do_all_tasks(now);
                     }
                 }
             }

@@ -179,6 +179,13 @@ impl Link {
         }
     }
 
+    /// Peers have to look for us, and were not told: what is under way leads nowhere.
+    pub(crate) fn start_anew(&mut self) {
+        if matches!(self.state, State::Punching { .. }) && self.up != Some(true) {
+            self.seek();
+        }
+    }
+
     /// The network has changed: whatever is known of the path is worth nothing, so the registry is asked at once.
     pub(crate) fn hurry(&mut self, now: Instant) {
         (self.failed, self.absences) = (0, 0);

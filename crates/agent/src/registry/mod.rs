@@ -324,7 +324,11 @@ impl Registry {
         let wait = Duration::from_millis(ask.wait_ms.into()).min(MAX_WAIT).saturating_sub(now.since(since));
         let Some(state) = self.devices.get_mut(&device) else { return self.answer_plainly(&query) };
         if let Some(nat) = ask.nat {
-            state.nats.insert(from, (now, nat));
+            let is_hard = nat.is_hard();
+            let before = state.nats.insert(from, (now, nat));
+            if before.is_some_and(|(_, nat)| nat.is_hard()) != is_hard {
+                state.meeting.outdate(from);
+            }
         }
         let taken = match ask.kind {
             Kind::Seek => match naming::parse_label(&label) {
