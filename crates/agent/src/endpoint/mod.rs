@@ -662,7 +662,11 @@ impl Agent {
                     let is_hard = guess.is_hard();
                     self.directory.set_nat(now, guess);
                     if is_hard {
-                        self.links.values_mut().for_each(Link::start_anew);
+                        for (peer, link) in &mut self.links {
+                            if link.start_anew() {
+                                self.directory.forget(*peer);
+                            }
+                        }
                         self.do_all_tasks(now);
                     }
                 }

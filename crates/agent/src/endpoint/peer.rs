@@ -179,11 +179,14 @@ impl Link {
         }
     }
 
-    /// Peers have to look for us, and were not told: what is under way leads nowhere.
-    pub(crate) fn start_anew(&mut self) {
-        if matches!(self.state, State::Punching { .. }) && self.up != Some(true) {
+    /// Peers have to look for us, and the registry was not told when it was asked: what is under way leads nowhere, and it is
+    /// to be asked again. True if that is so.
+    pub(crate) fn start_anew(&mut self) -> bool {
+        let leads_nowhere = matches!(self.state, State::Seeking | State::Punching { .. }) && !self.is_up();
+        if leads_nowhere {
             self.seek();
         }
+        leads_nowhere
     }
 
     /// The network has changed: whatever is known of the path is worth nothing, so the registry is asked at once.
