@@ -353,8 +353,10 @@ impl Link {
     }
 
     fn fail(&mut self, now: Instant) {
-        let pauses: &[Duration] = if self.relayed { &OFF_THE_RELAY } else { &PAUSES };
-        let pause = pauses[(self.failed as usize).min(pauses.len() - 1)];
+        // The first pause of a relayed path ran before the first attempt.
+        let (pauses, nth): (&[Duration], _) =
+            if self.relayed { (&OFF_THE_RELAY, self.failed + 1) } else { (&PAUSES, self.failed) };
+        let pause = pauses[(nth as usize).min(pauses.len() - 1)];
         self.failed += 1;
         self.rest(now, pause);
     }
