@@ -12,7 +12,7 @@ use pinhole_host::handover::{self, Handover, Hole, Traffic};
 use pinhole_host::namespace::{Namespace, privilege};
 use pinhole_host::netlink::conntrack;
 use pinhole_host::netlink::route::{self, address, link, table};
-use pinhole_host::nft::{Chain, Family, Hook, Installed, Lifetime, Policy, Ports, Rule, Ruleset, State};
+use pinhole_host::nft::{Chain, Family, Hook, Installed, Policy, Ports, Rule, Ruleset, State};
 use pinhole_host::own_port::OwnPort;
 use pinhole_host::probe::Route;
 use pinhole_wg::PrivateKey;
@@ -193,7 +193,7 @@ fn tracked(ns: &Namespace, family: Family, closed: bool) -> Installed {
     let rest = if closed { Rule::new().udp().counter().drop() } else { Rule::new().counter() };
     let chain = Chain { name: "input", hook: Hook::Input, policy: Policy::Accept, rules: vec![answers, rest] };
     let (table, comment) = ("firewall".to_owned(), String::new());
-    let ruleset = Ruleset { family, table, comment, lifetime: Lifetime::Process, chains: vec![chain] };
+    let ruleset = Ruleset { family, table, comment, chains: vec![chain] };
     ns.run(|| ruleset.install()).expect("a thread").expect("a firewall")
 }
 
