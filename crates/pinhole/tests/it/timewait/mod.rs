@@ -3,6 +3,7 @@
 mod bind;
 mod deaths;
 mod ports;
+mod screen;
 mod segments;
 mod usage;
 mod why;
