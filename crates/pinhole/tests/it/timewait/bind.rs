@@ -82,7 +82,7 @@ fn check(stage: &Stage, server: &str, timestamps: bool, state: State) {
 }
 
 #[test]
-fn bind_connect_and_listen_say_what_the_model_says() {
+pub(super) fn bind_connect_and_listen_say_what_the_model_says() {
     if !ready(&[]) {
         return;
     }
@@ -97,7 +97,7 @@ fn bind_connect_and_listen_say_what_the_model_says() {
 }
 
 #[test]
-fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
+pub(super) fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
     if !ready(&[]) {
         return;
     }
@@ -109,7 +109,7 @@ fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
 }
 
 #[test]
-fn connect_takes_a_dead_port_when_the_model_says_so() {
+pub(super) fn connect_takes_a_dead_port_when_the_model_says_so() {
     if !ready(&[]) {
         return;
     }
@@ -148,7 +148,7 @@ fn connect_takes_a_dead_port_when_the_model_says_so() {
 }
 
 #[test]
-fn bind_to_port_zero_takes_nothing_that_is_held() {
+pub(super) fn bind_to_port_zero_takes_nothing_that_is_held() {
     if !ready(&[]) {
         return;
     }

@@ -2,6 +2,7 @@
 
 mod bind;
 mod deaths;
+mod other_kernels;
 mod ports;
 mod screen;
 mod segments;

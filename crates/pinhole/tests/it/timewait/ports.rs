@@ -10,7 +10,7 @@ use super::{Stage, closed, half_closed};
 use crate::support::ready::ready;
 
 #[test]
-fn a_small_range_runs_out_when_it_was_forecast() {
+pub(super) fn a_small_range_runs_out_when_it_was_forecast() {
     if !ready(&[]) {
         return;
     }
@@ -53,7 +53,7 @@ fn a_small_range_runs_out_when_it_was_forecast() {
 }
 
 #[test]
-fn show_counts_what_is_there_and_in_both_families() {
+pub(super) fn show_counts_what_is_there_and_in_both_families() {
     if !ready(&[]) {
         return;
     }
@@ -86,7 +86,7 @@ fn show_counts_what_is_there_and_in_both_families() {
 }
 
 #[test]
-fn watch_tells_of_births_line_by_line() {
+pub(super) fn watch_tells_of_births_line_by_line() {
     if !ready(&[]) {
         return;
     }

@@ -23,9 +23,23 @@ pub(super) struct Seen {
     pub(super) restarts: u32,
     /// Somebody listens on its port.
     pub(super) listens: bool,
+    /// There is a socket whose own end is the other one.
+    pub(super) reversed: bool,
     /// How far counters of the namespace went meanwhile.
     pub(super) paws: u64,
+    /// The counter that says so.
+    pub(super) paws_counter: PawsCounter,
     pub(super) recycled: u64,
+}
+
+/// Which counter tells of segments that are too old by their timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PawsCounter {
+    /// PAWSTimewait, of dead sockets only.
+    #[default]
+    OfDead,
+    /// PAWSEstab, which before 6.14 counts them together with those of live connections.
+    OfAll,
 }
 
 /// What connection tracking says.
