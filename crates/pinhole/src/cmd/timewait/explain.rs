@@ -41,7 +41,8 @@ fn text(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
     for words in advice(&machine.settings) {
         writeln!(out, "{}", paint.paint(Tone::Bad, &format!("! {words}")))?;
     }
-    Ok(())
+    trouble::of_settings(&machine.settings)
+        .map_or(Ok(()), |words| writeln!(out, "{}", paint.paint(Tone::Fading, words)))
 }
 
 fn json(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
@@ -131,7 +132,7 @@ fn lasts(machine: &Machine) -> String {
 fn clock(machine: &Machine) -> String {
     let off_ms = machine.jiffies.uncertainty_ns() as f64 / 1e6;
     match trouble::of_clock(machine.jiffies.source) {
-        Some(words) => words.to_owned(),
+        Some(words) => words.trim_start_matches("times of death ").to_owned(),
         None => format!("known to {off_ms:.0} ms, as the kernel's jiffies are readable"),
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "COUNT@AT[/WITHIN]")]
     burst: Vec<BurstSpec>,
     /// So many ports to one destination: who finds none is refused
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     ports: Option<u32>,
     /// Evenly spaced rather than at random
     #[arg(long)]
