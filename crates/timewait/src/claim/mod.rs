@@ -164,7 +164,39 @@ pub struct Answer {
     pub remedies: Vec<Remedy>,
 }
 
-/// Whether `claim` can be had while `held` is there; `None` stands for nothing that is there.
+/// Whether `claim` can be had while `held` is there; `None` stands for nothing that is there. Pure: whoever asks again later says
+/// so by [`Held::age_ms`] and [`Held::left_ms`].
+///
+/// A puncher that closed first and comes back to its port three seconds later:
+///
+/// ```
+/// use pinhole_timewait::claim::{self, Claim, Held, Options, Port, Remedy, Rule, Rules, Says};
+/// use pinhole_timewait::{Version, segment::State};
+///
+/// let both = Options { reuse_addr: true, reuse_port: true };
+/// let held = Held {
+///     state: State::TimeWait,
+///     options: both,
+///     timestamps: true,
+///     age_ms: 3_000,
+///     left_ms: 58_500,
+///     loopback: false,
+/// };
+/// let claim = Claim { options: both, port: Port::Explicit, same_peer: true };
+/// let rules = Rules::defaults(Version::new(6, 18));
+///
+/// let answer = claim::ask(Some(&held), &claim, &rules);
+/// assert_eq!((answer.bind, answer.connect, answer.wait_ms), (Says::Ok, Says::Ok, 0));
+///
+/// // Without timestamps bind() works and connect() does not, for as long as the dead connection is there: listen instead.
+/// let answer = claim::ask(Some(&Held { timestamps: false, ..held }), &claim, &rules);
+/// assert_eq!((answer.bind, answer.connect, answer.wait_ms), (Says::Ok, Says::NotAvailable, 58_500));
+/// assert_eq!((answer.rule, answer.remedies[0]), (Rule::NoTimestamps, Remedy::Listen));
+///
+/// // A socket that had no option when it got its port gives it to nobody.
+/// let answer = claim::ask(Some(&Held { options: Options::default(), ..held }), &claim, &rules);
+/// assert_eq!((answer.bind, answer.rule), (Says::InUse, Rule::DeadHadNone));
+/// ```
 pub fn ask(held: Option<&Held>, claim: &Claim, rules: &Rules) -> Answer {
     let Some(held) = held else {
         return Answer {

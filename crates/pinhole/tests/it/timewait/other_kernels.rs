@@ -51,6 +51,7 @@ const PARTS: &[(&str, fn())] = &[
     ("segments in TIME_WAIT", segments::segments_do_to_time_wait_what_the_model_says),
     ("segments in FIN_WAIT_2", segments::segments_do_to_fin_wait_2_what_the_model_says),
     ("deaths in FIN_WAIT_2", deaths::fin_wait_2_dies_when_it_was_predicted),
+    ("more than there may be", ports::beyond_the_most_buckets_there_is_no_time_wait_and_it_is_counted),
     ("what is shown", ports::show_counts_what_is_there_and_in_both_families),
     ("why: a socket that waits", why::a_socket_that_waits_is_told_when_it_ends),
     ("why: segments", why::segments_that_start_its_time_anew_are_seen),

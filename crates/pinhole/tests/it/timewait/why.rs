@@ -124,7 +124,7 @@ pub(super) fn fin_wait_2_short_and_long_is_explained() {
     if !ready(&[]) {
         return;
     }
-    for (fin_timeout_s, cause, bounds_s) in [("20", "fin_wait_2", 19.0..=22.1), ("75", "fin_wait_2_long", 29.0..=30.8)]
+    for (fin_timeout_s, cause, bounds_s) in [("20", "fin_wait_2", 14.0..=22.1), ("75", "fin_wait_2_long", 24.0..=31.4)]
     {
         let stage = Stage::new("tw-half");
         stage.set("tcp_fin_timeout", fin_timeout_s);

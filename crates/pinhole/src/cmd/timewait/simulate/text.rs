@@ -24,6 +24,11 @@ pub(super) fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
         outcome.end_s,
         run.took.as_secs_f64()
     )?;
+    if outcome.overflowed > 0 {
+        let share = outcome.overflowed as f64 / outcome.served as f64 * 100.0;
+        let words = format!("{} closed without TIME_WAIT, for want of a bucket ({share:.1} %)", outcome.overflowed);
+        writeln!(out, "{}", paint.paint(Tone::Waiting, &words))?;
+    }
     if lifetimes.count() == 0 {
         return writeln!(out, "none came after the warm-up");
     }
