@@ -55,6 +55,12 @@ impl Version {
         self >= Self::new(4, 19)
     }
 
+    /// Whether `net.ipv4.tcp_tw_reuse` gives a port away once the next whole second has begun (since 4.19, when its clock became the
+    /// monotonic one), rather than the one after that.
+    pub fn reuses_from_the_next_second(self) -> bool {
+        self >= Self::new(4, 19)
+    }
+
     /// Whether a connection that takes the place of a dead one begins beyond what that may have sent. From 4.15 to 6.9 the number
     /// that the dead socket gave was cleared before it was used (IPv4; over IPv6 from 3.19 on), and an ordinary one was taken:
     /// 6.1 does, 6.12 and 6.18 do not.

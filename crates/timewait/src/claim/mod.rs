@@ -86,11 +86,19 @@ impl Rules {
         Self { version, tw_reuse, tw_reuse_delay_ms: 1000, autobind_reuse: false }
     }
 
-    /// How old a dead connection must be before `tcp_tw_reuse` gives its port to connect(), ms: surely after this.
+    /// How old a dead connection must be before `tcp_tw_reuse` gives its port to connect(), ms: surely after this. Before 6.14 whole
+    /// seconds are compared, so it may be a second less.
     pub fn reuse_delay_ms(&self) -> u64 {
-        /// More than one second on a clock of whole seconds.
-        const WHOLE_SECONDS_MS: u64 = 2000;
-        if self.version.has_reuse_delay() { self.tw_reuse_delay_ms } else { WHOLE_SECONDS_MS }
+        /// The next whole second has begun; the one after it.
+        const NEXT_SECOND_MS: u64 = 1000;
+        const SECOND_AFTER_MS: u64 = 2000;
+        if self.version.has_reuse_delay() {
+            self.tw_reuse_delay_ms
+        } else if self.version.reuses_from_the_next_second() {
+            NEXT_SECOND_MS
+        } else {
+            SECOND_AFTER_MS
+        }
     }
 
     fn reuses(&self, loopback: bool) -> bool {

@@ -48,8 +48,10 @@ impl Paint {
     /// The same for a cell of a screen.
     pub(in crate::cmd) fn style(self, tone: Tone) -> Style {
         let plain = Style::new();
+        if !self.0 {
+            return plain;
+        }
         match tone {
-            _ if !self.0 => plain,
             Tone::Plain => plain,
             Tone::Heading => plain.bold(),
             Tone::Good => plain.fg(Color::Green),

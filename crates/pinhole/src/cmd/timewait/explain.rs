@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use pinhole_host::sysctl::Settings;
-use pinhole_timewait::{Generation, TIMEWAIT_S, fin_wait2};
+use pinhole_timewait::claim::Rules;
+use pinhole_timewait::{Generation, TIMEWAIT_S, Version, fin_wait2};
 use serde_json::json;
 
 use super::machine::Machine;
@@ -78,7 +79,7 @@ fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
         ("a TIME_WAIT socket lasts", lasts(machine)),
         ("times of death", clock(machine)),
     ];
-    if let Some(words) = reuse(settings) {
+    if let Some(words) = reuse(machine.version, settings) {
         facts.push(("its port for a new connection", words));
     }
     facts.push((
@@ -142,10 +143,10 @@ fn mean_s(machine: &Machine) -> f64 {
     Lifetime::of(machine.generation(), machine.hz, Heat::Hot).mean_s()
 }
 
-fn reuse(settings: &Settings) -> Option<String> {
+fn reuse(version: Version, settings: &Settings) -> Option<String> {
     let delay = match settings.tw_reuse_delay_ms {
         Some(ms) => format!("{ms} ms after its last segment"),
-        None => "within two seconds of its last segment".to_owned(),
+        None => format!("at most {} ms after its last segment", Rules::defaults(version).reuse_delay_ms()),
     };
     let words = match (settings.tw_reuse?, settings.timestamps) {
         (_, Some(0)) => "never: tcp_timestamps is 0".to_owned(),
@@ -234,7 +235,10 @@ mod tests {
             let found = advice(&settings);
             assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
         }
-        assert!(reuse(&good).is_some_and(|words| words.contains("loopback only")));
-        assert!(reuse(&Settings { timestamps: Some(0), ..good }).is_some_and(|words| words.starts_with("never")));
+        let reuse = |version, settings| reuse(version, settings).expect("the setting is there");
+        let (now, before) = (Version::new(6, 18), Version::new(6, 1));
+        assert!(reuse(now, &good).contains("loopback only"));
+        assert!(reuse(before, &Settings { tw_reuse: Some(1), ..good.clone() }).contains("at most 1000 ms"));
+        assert!(reuse(now, &Settings { timestamps: Some(0), ..good }).starts_with("never"));
     }
 }

@@ -29,9 +29,10 @@ pub(super) fn write(out: &mut impl Write, args: &Args, frame: &Frame) -> io::Res
     let shown = &frame.groups[..frame.groups.len().min(args.rows.unwrap_or(ROWS))];
     let width = shown.iter().map(|group| group.name.chars().count()).max().unwrap_or(0).max(12);
     let headings = headings(args.by, frame);
-    writeln!(out, "\n{}", paint.paint(Tone::Heading, &line(&headings, width)))?;
+    let widths: Vec<usize> = std::iter::once(width).chain(headings[1..].iter().map(|name| room(name))).collect();
+    writeln!(out, "\n{}", paint.paint(Tone::Heading, &line(&headings, &widths)))?;
     for group in shown {
-        writeln!(out, "{}", line(&cells(group, frame), width))?;
+        writeln!(out, "{}", line(&cells(group, frame), &widths))?;
     }
     if shown.len() < frame.groups.len() {
         writeln!(out, "{}", paint.paint(Tone::Fading, &format!("and {} more", frame.groups.len() - shown.len())))?;
@@ -40,14 +41,17 @@ pub(super) fn write(out: &mut impl Write, args: &Args, frame: &Frame) -> io::Res
 }
 
 /// Names to the left, numbers to the right.
-fn line(cells: &[String], width: usize) -> String {
-    let mut line = format!("{:<width$}", cells[0]);
-    cells[1..].iter().for_each(|cell| line += &format!("  {cell:>NUMBER$}"));
+fn line(cells: &[String], widths: &[usize]) -> String {
+    let mut line = format!("{:<1$}", cells[0], widths[0]);
+    cells.iter().zip(widths).skip(1).for_each(|(cell, width)| line += &format!("  {cell:>width$}"));
     line
 }
 
 /// The width of a number's column.
-pub(super) const NUMBER: usize = 9;
+pub(super) fn room(heading: &str) -> usize {
+    const LEAST: usize = 8;
+    heading.len().max(LEAST)
+}
 
 /// Each column's name.
 pub(super) fn headings(by: By, frame: &Frame) -> Vec<String> {

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Gauge, Paragraph, Row, Table, Wrap};
 
 use super::super::paint::{Paint, Tone};
-use super::text::{NUMBER, cells, counted_here, counters, entries, headings, notes, share};
+use super::text::{cells, counted_here, counters, entries, headings, notes, room, share};
 use super::{Args, Frame};
 use crate::cmd::screen;
 
@@ -63,10 +63,9 @@ fn groups(canvas: &mut Canvas<'_>, area: Rect, args: &Args, frame: &Frame, paint
         )
     };
     let headings = headings(args.by, frame);
-    let columns = (0..headings.len()).map(|at| match at {
-        0 => Constraint::Min(NAME),
-        _ => Constraint::Length(NUMBER as u16),
-    });
+    let columns: Vec<_> = std::iter::once(Constraint::Min(NAME))
+        .chain(headings[1..].iter().map(|name| Constraint::Length(room(name) as u16)))
+        .collect();
     let table = Table::new(shown.iter().map(|group| row(cells(group, frame))), columns)
         .header(row(headings).style(paint.style(Tone::Heading)))
         .column_spacing(2);
