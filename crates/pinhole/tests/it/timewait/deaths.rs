@@ -82,7 +82,7 @@ fn worst(misses: &[f64]) -> f64 {
 
 /// Of a thousand. Emulation takes a jiffy or two to tell of a socket, and of those near a granule's end that decides: at HZ=100 five
 /// seconds have a granule of eight jiffies.
-const EMULATED: usize = 850;
+const EMULATED: usize = 700;
 
 /// Of five seconds, at every HZ no more than this.
 const GRANULE_S: f64 = 0.64;
