@@ -235,7 +235,7 @@ mod tests {
             let found = advice(&settings);
             assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
         }
-        let reuse = |version, settings| reuse(version, settings).expect("the setting is there");
+        let reuse = |version, settings: &Settings| reuse(version, settings).expect("the setting is there");
         let (now, before) = (Version::new(6, 18), Version::new(6, 1));
         assert!(reuse(now, &good).contains("loopback only"));
         assert!(reuse(before, &Settings { tw_reuse: Some(1), ..good.clone() }).contains("at most 1000 ms"));
