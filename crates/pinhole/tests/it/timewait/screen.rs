@@ -127,6 +127,23 @@ fn a_screen_follows_the_size_of_its_terminal() {
 }
 
 #[test]
+fn ctrl_c_ends_a_long_look_at_a_socket_and_what_was_seen_is_told() {
+    if !ready(&["setsid"]) {
+        return;
+    }
+    let stage = Stage::new("tw-enough");
+    let from = stage.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:9000").expect("a port");
+        closed(&listener, Options::default(), None).expect("a port")
+    });
+    let mut seen = Seen::start(&stage, &format!("timewait why {from} 127.0.0.1:9000 --for 600"));
+    seen.wait_for("looking on");
+    seen.keys.write_all(b"\x03").expect("it reads");
+    assert!(seen.program.wait().expect("it is ours").success(), "{}", seen.text());
+    seen.wait_for("in TIME_WAIT, dies in");
+}
+
+#[test]
 fn refusals_come_before_the_screen() {
     if !ready(&["setsid"]) {
         return;

@@ -9,10 +9,12 @@ mod text;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use pinhole_host::netlink::conntrack::{self, Tuple};
 use pinhole_host::netlink::sock_diag::States;
@@ -21,6 +23,7 @@ use pinhole_host::sysctl::Counters;
 use super::machine::Machine;
 use super::sample::{Dead, Sample};
 use crate::cmd::conntrack::output;
+use crate::cmd::stop;
 use finding::{Cause, Finding, PawsCounter, Seen, Tracked};
 
 /// Say why a socket is still here, when it ends, and whether its port can be had before
@@ -82,14 +85,17 @@ fn find(args: &Args, machine: &Machine) -> Result<Finding> {
     Ok(Finding::of(machine, (args.from, args.to), seen, living, tracked))
 }
 
-/// Watches the socket for as long as it is told, or until it is gone.
+/// Watches the socket for as long as it is told, until it is gone, or until Ctrl-C: what was seen by then is told.
 fn look_on(args: &Args, machine: &Machine, first: &Dead, seen: &mut Seen) -> Result<()> {
+    let enough = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&enough);
+    stop::on_signal(move || asked.store(true, Ordering::Relaxed)).context("cannot wait for signals")?;
     if args.patience > PATIENCE && io::stderr().is_terminal() {
-        eprintln!("pinhole: looking on for {:.0} s", args.patience.as_secs_f64());
+        eprintln!("pinhole: looking on for {:.0} s; Ctrl-C ends it", args.patience.as_secs_f64());
     }
     let before = Counters::read().unwrap_or_default();
     let end = Instant::now() + args.patience;
-    while Instant::now() < end {
+    while Instant::now() < end && !enough.load(Ordering::Relaxed) {
         sleep(PERIOD.min(end.saturating_duration_since(Instant::now())));
         let sample = Sample::take(machine, States::DEAD)?;
         seen.at_ns = sample.at_ns;
