@@ -49,11 +49,11 @@ pub(super) fn draw(
     let [head, chart, lists, noted, foot] = Layout::vertical(rows).areas(area);
     canvas.render_widget(heading(machine, watched, now_ns, paint), head);
     releases(canvas, chart, machine, watched, now_ns, paint);
-    let (direction, shares) = match area.width >= WIDE {
-        true => (Layout::horizontal([Constraint::Fill(1), Constraint::Length(47)]).spacing(3), lists),
-        false => (Layout::vertical([Constraint::Fill(3), Constraint::Fill(2)]), lists),
+    let direction = match area.width >= WIDE {
+        true => Layout::horizontal([Constraint::Fill(1), Constraint::Length(47)]).spacing(3),
+        false => Layout::vertical([Constraint::Fill(3), Constraint::Fill(2)]),
     };
-    let [to, looks] = direction.areas(shares);
+    let [to, looks] = direction.areas(lists);
     canvas.render_widget(peers(watched, now_ns, paint), to);
     canvas.render_widget(self::looks(past, usize::from(looks.height), paint), looks);
     canvas.render_widget(notes.style(paint.style(Tone::Fading)), noted);
