@@ -92,7 +92,7 @@ impl<A: Family> Conntrack<A> {
                     None => return Ok(self.invalid()),
                 },
             };
-            let info = info_of(direction, self.table.flow(at).status);
+            let info = CtInfo::of(direction, self.table.flow(at).status);
             match self.judge(ask, at, direction, upper, headers, watch) {
                 Judgement::Accept(change) => {
                     self.accept(ask.now, at, info, change, headers.end);
@@ -421,17 +421,6 @@ impl<A: Family> Conntrack<A> {
     fn invalid_error(&mut self) -> Seen {
         self.statistics.error += 1;
         self.invalid()
-    }
-}
-
-/// What a packet is in its flow (`resolve_normal_ct`).
-#[inline]
-fn info_of(direction: Direction, status: Status) -> CtInfo {
-    match direction {
-        Direction::Reply => CtInfo::EstablishedReply,
-        Direction::Original if status.contains(Status::SEEN_REPLY) => CtInfo::Established,
-        Direction::Original if status.contains(Status::EXPECTED) => CtInfo::Related,
-        Direction::Original => CtInfo::New,
     }
 }
 

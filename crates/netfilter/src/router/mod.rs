@@ -22,6 +22,7 @@
 //! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
 
 mod answer;
+mod batch;
 mod change;
 mod fragments;
 mod path;
@@ -175,8 +176,8 @@ impl Router {
     fn hurry(&mut self, now: Instant, packet: &mut Packet) -> Option<InterfaceId> {
         let Self { v4, v6, interfaces, .. } = self;
         match packet.bytes.first()? >> 4 {
-            4 if v4.hurries => v4.hurry(now, interfaces, packet),
-            6 if v6.hurries => v6.hurry(now, interfaces, packet),
+            4 => v4.hurry(now, interfaces, packet),
+            6 => v6.hurry(now, interfaces, packet),
             _ => None,
         }
     }
@@ -211,33 +212,41 @@ impl Router {
         verdicts: &mut [Verdict],
     ) {
         for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            match packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4) {
-                Some(4) if self.v4.hurries => {
-                    let asked = self.v4.ask(packets);
-                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                        let output = self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet);
-                        *verdict = match output {
-                            Some(output) => Verdict::Forward(output),
-                            None => self.process_long(now, input, packet),
-                        };
-                    }
+            let Self { v4, v6, .. } = self;
+            let version = packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4);
+            match version {
+                Some(4) if v4.terms.is_some() => {
+                    let asked = v4.ask(packets);
+                    self.process_asked(now, input, packets, verdicts, |router, n, packets, verdicts| {
+                        router.v4.hurry_from(now, &asked, n, &router.interfaces, packets, verdicts)
+                    });
                 }
-                Some(6) if self.v6.hurries => {
-                    let asked = self.v6.ask(packets);
-                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                        let output = self.v6.hurry_asked(now, &asked, n, &self.interfaces, packet);
-                        *verdict = match output {
-                            Some(output) => Verdict::Forward(output),
-                            None => self.process_long(now, input, packet),
-                        };
-                    }
+                Some(6) if v6.terms.is_some() => {
+                    let asked = v6.ask(packets);
+                    self.process_asked(now, input, packets, verdicts, |router, n, packets, verdicts| {
+                        router.v6.hurry_from(now, &asked, n, &router.interfaces, packets, verdicts)
+                    });
                 }
-                Some(_) | None => {
-                    for (packet, verdict) in packets.iter_mut().zip(verdicts) {
-                        *verdict = self.process_long(now, input, packet);
-                    }
-                }
+                Some(_) | None => self.process_asked(now, input, packets, verdicts, |_, n, _, _| n),
             }
+        }
+    }
+
+    /// Takes packets of a batch through all hooks, the short way as far as `hurry` goes.
+    fn process_asked(
+        &mut self,
+        now: Instant,
+        input: InterfaceId,
+        packets: &mut [Packet],
+        verdicts: &mut [Verdict],
+        mut hurry: impl FnMut(&mut Self, usize, &mut [Packet], &mut [Verdict]) -> usize,
+    ) {
+        let mut n = 0;
+        loop {
+            n = hurry(self, n, packets, verdicts);
+            let (Some(packet), Some(verdict)) = (packets.get_mut(n), verdicts.get_mut(n)) else { return };
+            *verdict = self.process_long(now, input, packet);
+            n += 1;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use pinhole_wire::text::Line;
 
+use super::short::Terms;
 use super::*;
 use crate::Status;
 use crate::conntrack::Seen;
@@ -271,7 +272,7 @@ fn a_filter_that_accepts_what_is_established_counts_it_whichever_way_a_packet_go
         .policy(TableName::Filter, Hook::Forward, Policy::Drop);
     let rules = rules.build().expect("rules");
     let [mut short, mut long, mut batch] = [0, 1, 2].map(|_| Home::with(rules.clone()));
-    assert!(short.router.v4.hurries && short.router.v4.filter == Passes::Established);
+    assert!(short.router.v4.terms == Some(Terms::new(true, Passes::Established)));
     let out = "10.0.0.1:5000 > 192.0.2.1:53 udp 8";
     let back = "192.0.2.1:53 > 203.0.113.1:5000 udp 8";
     for line in [out, out, back, back, out, back, out] {
@@ -302,13 +303,13 @@ fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
         let [first, second] = rules;
         let rules =
             Ruleset::builder().rule(TableName::Filter, "FORWARD", first).rule(TableName::Filter, "FORWARD", second);
-        Home::with(rules.build().expect("rules")).router.v4.hurries
+        Home::with(rules.build().expect("rules")).router.v4.terms.is_some()
     };
     assert!(!rules([early.clone(), known.clone()]));
     assert!(rules([known.clone(), early]));
     let input = Ruleset::builder().rule(TableName::Filter, "INPUT", Rule::new().drop()).build().expect("rules");
     let mut home = Home::with(input);
-    assert!(home.router.v4.hurries, "what goes through does not meet INPUT");
+    assert!(home.router.v4.terms.is_some(), "what goes through does not meet INPUT");
     for _ in 0..3 {
         home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8").expect("it passes");
     }
@@ -316,5 +317,5 @@ fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
     let forward = filter.chains.iter().find(|chain| chain.name == "FORWARD").expect("a chain");
     assert_eq!(forward.counters.packets, 3, "but the policy of FORWARD counts it");
     let mangle = Ruleset::builder().rule(TableName::Mangle, "FORWARD", known).build().expect("rules");
-    assert!(!Home::with(mangle).router.v4.hurries);
+    assert!(!Home::with(mangle).router.v4.terms.is_some());
 }
