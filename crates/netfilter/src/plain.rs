@@ -158,10 +158,10 @@ impl Plain for Ipv4Addr {
         let &[ttl, protocol, ..] = second;
         let sum =
             add(add(u64::from_le_bytes(*first), u64::from_le_bytes(*second)), u64::from(u32::from_le_bytes(last)));
-        (u64::from_le_bytes(*first) & FIXED == u64::from_le_bytes([0x45, 0, a, b, 0, 0, 0, 0]))
-            & (ttl > 1)
-            & ((protocol == TCP) | (protocol == UDP))
-            & (fold_twice(sum) == 0xffff)
+        u64::from_le_bytes(*first) & FIXED == u64::from_le_bytes([0x45, 0, a, b, 0, 0, 0, 0])
+            && ttl > 1
+            && matches!(protocol, TCP | UDP)
+            && fold_twice(sum) == 0xffff
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use super::{BATCH, Packet, Verdict};
 use crate::headers::Family;
 use crate::interface::Interface;
 use crate::plain::{Ends, TCP};
-use crate::table::Likely;
+use crate::table::{Likely, Place};
 
 /// Where the flows of a batch most likely are.
 pub(super) struct Asked {
@@ -76,29 +76,26 @@ impl<A: Family> Stack<A> {
         touched
     }
 
-    /// Takes packets of a batch the short way, from the `n`th on, up to one that may not go it: the place of that one is the
+    /// Takes packets of a batch the short way, from the `first` on, up to one that may not go it: the place of that one is the
     /// answer, and nothing has happened to it.
     #[inline(never)]
     pub(super) fn hurry_from(
         &mut self,
         now: Instant,
         asked: &Asked,
-        n: usize,
+        first: usize,
         interfaces: &[Interface],
         packets: &mut [Packet],
         verdicts: &mut [Verdict],
     ) -> usize {
-        let Some(terms) = self.terms else { return n };
-        let mut last = None;
-        let rest = packets.iter_mut().zip(verdicts).zip(asked.places.iter().zip(&asked.hashes)).skip(n);
-        let mut n = n;
-        for ((packet, verdict), (&place, &hash)) in rest {
-            let Some((ends, protocol)) = A::ends(&packet.bytes) else { break };
-            let table = &self.conntrack.table;
-            let known = table.confirm(place, &ends, protocol);
-            let known = known.or_else(|| if place.is_nowhere() { None } else { table.lookup(hash, &ends, protocol) });
-            let Some(place) = known else { break };
-            let Some(output) = self.pass(now, &terms, place, &ends, protocol, interfaces, packet) else { break };
+        let Some(terms) = self.terms else { return first };
+        let (mut n, mut last) = (first, None);
+        while let (Some(packet), Some(verdict), Some(&place)) =
+            (packets.get_mut(n), verdicts.get_mut(n), asked.places.get(n))
+            && let Some((ends, protocol)) = A::ends(&packet.bytes)
+            && let Some(place) = self.find_asked(asked, n, place, &ends, protocol)
+            && let Some(output) = self.pass(now, &terms, place, &ends, protocol, interfaces, packet)
+        {
             *verdict = Verdict::Forward(output);
             last = Some(place);
             n += 1;
@@ -107,5 +104,19 @@ impl<A: Family> Stack<A> {
             self.has_passed(place);
         }
         n
+    }
+
+    /// The flow of a packet, if it had one when it was asked for.
+    #[inline(always)]
+    fn find_asked(&self, asked: &Asked, n: usize, place: Likely, ends: &Ends<A>, protocol: u8) -> Option<Place> {
+        let known = self.conntrack.table.confirm(place, ends, protocol);
+        if known.is_none() && !place.is_nowhere() { self.find_anew(asked.hashes[n], ends, protocol) } else { known }
+    }
+
+    /// The same where the guess was wrong.
+    #[cold]
+    #[inline(never)]
+    fn find_anew(&self, hash: u64, ends: &Ends<A>, protocol: u8) -> Option<Place> {
+        self.conntrack.table.lookup(hash, ends, protocol)
     }
 }

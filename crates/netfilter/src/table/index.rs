@@ -65,8 +65,19 @@ impl Index {
     }
 
     /// The first value whose tag fits: mostly the one that is looked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        let bucket = &self.buckets[self.home(hash)];
+        match bucket.matches(tag(hash)).next() {
+            Some(slot) => Some(bucket.values[slot]),
+            None if bucket.overflow == 0 => None,
+            None => self.likely_beyond(hash),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn likely_beyond(&self, hash: u64) -> Option<u32> {
         self.find(hash, |_| true)
     }
 
