@@ -32,6 +32,7 @@ mod stack;
 mod verdict;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 use std::collections::{HashMap, VecDeque};
 
 use ipnet::IpNet;
@@ -54,11 +55,14 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// What rules have marked it with.
     pub mark: u32,
+    /// Whether whoever gives the packet vouches for its transport checksum, as a network card does that has looked at it
+    /// (`CHECKSUM_UNNECESSARY`): then it is not looked at again. It is corrected nevertheless.
+    pub is_vouched_for: bool,
 }
 
 impl From<Vec<u8>> for Packet {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, mark: 0 }
+        Self { bytes, mark: 0, is_vouched_for: false }
     }
 }
 
@@ -334,6 +338,11 @@ impl Router {
     /// An interface.
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(id.place())
+    }
+
+    /// Where the tables of flows are in memory: see [`Table::memory`](crate::table::Table::memory).
+    pub fn memory(&self) -> impl Iterator<Item = Range<*const u8>> {
+        self.v4.conntrack.table.memory().into_iter().chain(self.v6.conntrack.table.memory())
     }
 
     /// Packets that were dropped, by reason.

@@ -272,7 +272,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             });
             return Ok(());
         }
-        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
+        let checks = arrives && !packet.is_vouched_for && self.stack.conntrack.settings.checksum;
+        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, checks };
         let entered = self.stack.conntrack.enter(&ask, &packet.bytes, &passage.headers, self.watch);
         passage.seen = entered.map_err(|stopped| match stopped {
             Stopped::TableFull => Reason::TableFull,
@@ -453,7 +454,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
                 })
             }
         };
-        let Packet { bytes, mark } = packet;
+        let Packet { bytes, mark, .. } = packet;
         let is_headless = headers.fragment == Some(crate::Fragment::Later);
         let subject = Subject {
             now: passage.now,

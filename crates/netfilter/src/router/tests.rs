@@ -232,6 +232,22 @@ fn a_packet_that_a_rule_drops_leaves_no_flow() {
 }
 
 #[test]
+fn a_checksum_that_somebody_vouches_for_is_not_looked_at_whichever_way_a_packet_goes() {
+    let mut home = Home::masquerading();
+    for (is_vouched_for, is_known) in [(false, false), (true, true), (false, false), (true, true)] {
+        let mut bytes =
+            "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");
+        bytes[26] ^= 1;
+        let [mut alone, mut batch] = [(); 2].map(|()| Packet { is_vouched_for, ..Packet::from(bytes.clone()) });
+        home.router.process(home.now, home.lan, &mut alone);
+        assert_eq!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), is_known);
+        home.router.process_batch(home.now, home.lan, core::slice::from_mut(&mut batch), &mut [Verdict::Hold]);
+        assert_eq!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), is_known);
+        assert_eq!(alone, batch);
+    }
+}
+
+#[test]
 fn a_router_that_is_the_last_one_says_so() {
     let mut home = Home::masquerading();
     let dropped = home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8 ttl 1");

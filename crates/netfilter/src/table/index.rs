@@ -5,6 +5,8 @@
 //! one line (the layout of F14, by N. Bronson and X. Shi). The number of buckets need not be a power of two: memory is as
 //! much as the load asks for.
 
+use core::ops::Range;
+
 /// Values under their hashes. What a value stands for, and whether it is the one that is looked for, the caller knows.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
@@ -147,6 +149,12 @@ impl Index {
     /// How many bytes of memory it has.
     pub(super) fn bytes(&self) -> usize {
         self.buckets.capacity() * size_of::<Bucket>()
+    }
+
+    /// Where that memory is.
+    pub(super) const fn memory(&self) -> Range<*const u8> {
+        let Range { start, end } = self.buckets.as_slice().as_ptr_range();
+        start.cast()..end.cast()
     }
 
     /// For tests: how many values there are, after a look at whether each lies where its hash leads.
