@@ -333,5 +333,5 @@ fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
     let forward = filter.chains.iter().find(|chain| chain.name == "FORWARD").expect("a chain");
     assert_eq!(forward.counters.packets, 3, "but the policy of FORWARD counts it");
     let mangle = Ruleset::builder().rule(TableName::Mangle, "FORWARD", known).build().expect("rules");
-    assert!(!Home::with(mangle).router.v4.terms.is_some());
+    assert!(Home::with(mangle).router.v4.terms.is_none());
 }
