@@ -24,7 +24,7 @@ impl Tcp {
 
     /// How long the flow lives after a segment that is a plain ACK inside the window, with nothing special about it. If there
     /// is, nothing has happened.
-    #[inline(never)]
+    #[inline(always)]
     pub(in crate::track) fn established(
         &mut self,
         body: &[u8],
