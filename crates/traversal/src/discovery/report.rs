@@ -8,7 +8,7 @@ use pinhole_stun::client::{Failure, Transport};
 use super::evidence::{Observation, Question};
 use super::terms::{Allocation, Classic, Dependence, Hairpin, Lifetime, Pooling, Translation};
 use super::verdict::{Confidence, Note, Verdict};
-use super::{allocation, filtering, hairpin, lifetime, mapping};
+use super::{allocation, depth, filtering, hairpin, lifetime, mapping};
 
 /// A server that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,10 @@ pub struct Report {
     pub pooling: Verdict<Pooling>,
     /// Whether a packet that comes too early takes its sender's mapping away.
     pub poisoning: Verdict<bool>,
+    /// How many hops away the outermost filter is that keeps strangers out; 0 is this host's own.
+    pub outermost_filter: Verdict<u8>,
+    /// Who may send through what is beyond the first hop.
+    pub filtering_beyond: Verdict<Dependence>,
     /// How long a silent mapping lives that has carried one exchange.
     pub lifetime: Verdict<Lifetime>,
     /// The same for one that has carried packets for some seconds.
@@ -95,6 +99,8 @@ impl Report {
             parity = Verdict::unknown_since(Note::NoNat);
             pooling = Verdict::unknown_since(Note::NoNat);
         }
+        let outermost_filter = depth::outermost(seen, &mapping, &filtering);
+        let filtering_beyond = depth::beyond(seen, &mapping, reachable);
         let lifetime = |stream| lifetime::judge(seen, stream, &allocation);
         let first = seen.iter().find(|observation| observation.mapped().is_some());
         Self {
@@ -104,6 +110,8 @@ impl Report {
             local: first.and_then(|observation| observation.local),
             mapped: first.and_then(Observation::mapped),
             poisoning: poisoning(seen, &mapping, &filtering),
+            outermost_filter,
+            filtering_beyond,
             lifetime: lifetime(false),
             stream_lifetime: lifetime(true),
             translation,
@@ -179,6 +187,7 @@ fn is_reachable(observations: &[Observation], change: pinhole_stun::behaviour::C
         | Question::HairpinUnasked
         | Question::HairpinAddress
         | Question::HairpinBoth
+        | Question::Depth { .. }
         | Question::Lifetime { .. } => None,
     });
     let Some(first) = first else { return false };
