@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`facts`] | what was seen on this host, at its first hop and beyond; everything may be unknown |
 //! | [`layers`] | which translations are on the way, by what evidence |
+//! | [`kinds`] | which NAT each of them is |
 //! | [`problem`] | what stands in the way, each with its evidence, severity and remedy |
 //! | [`pair`] | whether two hosts reach each other directly, and by which technique |
 //! | [`text`] | all of it in words, in every language |
@@ -12,6 +13,7 @@
 //! or bad; it is told as unknown.
 
 pub mod facts;
+pub mod kinds;
 pub mod layers;
 pub mod pair;
 pub mod problem;
@@ -19,13 +21,13 @@ pub mod text;
 
 use core::net::IpAddr;
 
-use facts::{Facts, Service, Udp};
+use facts::{Dependence, Facts, Outside, Service};
 use layers::Layer;
 use pair::{Outcome, Side, Verdict};
 use problem::Finding;
 
 /// All that can be said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
     /// The translations on the way, from here outwards.
     pub layers: Vec<Layer>,
@@ -33,8 +35,10 @@ pub struct Diagnosis {
     pub side: Side,
     /// What becomes of a direct path to each kind of peer.
     pub peers: Vec<(Peer, Verdict)>,
-    /// How this host can have a public port.
+    /// How this host can have a public UDP port.
     pub port: PublicPort,
+    /// And a public TCP port.
+    pub tcp_port: PublicPort,
     /// What stands in the way, most useful first.
     pub findings: Vec<Finding>,
 }
@@ -96,9 +100,14 @@ impl Diagnosis {
         let layers = layers::of(facts);
         let side = Side::of(facts, &layers);
         let peers = Peer::ALL.map(|peer| (peer, pair::judge(&side, &peer.side()))).to_vec();
-        let port = PublicPort::of(facts, &side, &layers);
+        let port = PublicPort::of(facts, &facts.udp, side.filtering, &layers);
+        let tcp_filtering = match &facts.tcp {
+            Outside::Answers(nat) => nat.filtering,
+            Outside::NotAsked | Outside::Blocked { .. } => None,
+        };
+        let tcp_port = PublicPort::of(facts, &facts.tcp, tcp_filtering, &layers);
         let findings = problem::find(facts, &layers);
-        Self { layers, side, peers, port, findings }
+        Self { layers, side, peers, port, tcp_port, findings }
     }
 
     /// Whether a direct path to at least one kind of peer is to be expected.
@@ -139,14 +148,16 @@ impl Peer {
 }
 
 impl PublicPort {
-    fn of(facts: &Facts, side: &Side, layers: &[Layer]) -> Self {
-        use facts::Dependence::EndpointIndependent;
-        let nat = match &facts.udp {
-            Udp::NotAsked => return Self::Unknown,
-            Udp::Blocked { .. } => return Self::Relay,
-            Udp::Answers(nat) => nat,
+    /// By one transport: as `outside` sees it, with this filter, that of the host included.
+    fn of(facts: &Facts, outside: &Outside, filtering: Option<Dependence>, layers: &[Layer]) -> Self {
+        use Dependence::EndpointIndependent;
+        let nat = match outside {
+            Outside::NotAsked => return Self::Unknown,
+            Outside::Blocked { .. } => return Self::Relay,
+            Outside::Answers(nat) => nat,
         };
-        let is_open = side.filtering == Some(EndpointIndependent);
+        let mapped = if nat.translated == Some(false) { Some(EndpointIndependent) } else { nat.mapping };
+        let is_open = filtering == Some(EndpointIndependent);
         let mapping = Protocol::ALL.into_iter().find(|&protocol| facts.first_hop.service(protocol).maps());
         match (nat.translated, mapping) {
             (Some(false), _) if is_open => Self::Already,
@@ -154,9 +165,9 @@ impl PublicPort {
             (Some(true) | None, Some(protocol)) if layers.len() < 2 && facts.first_hop.is_public(protocol) => {
                 Self::Mapping(protocol)
             }
-            (Some(true), _) if is_open && side.mapping == Some(EndpointIndependent) => Self::Punch,
+            (Some(true), _) if is_open && mapped == Some(EndpointIndependent) => Self::Punch,
             (Some(true), Some(protocol)) => Self::MappingThenPunch(protocol),
-            (Some(true), None) if side.filtering.is_none() || side.mapping.is_none() => Self::Unknown,
+            (Some(true), None) if filtering.is_none() || mapped.is_none() => Self::Unknown,
             (Some(true), None) if layers.len() < 2 => Self::ByHand,
             (Some(true), None) => Self::Relay,
             (None, _) => Self::Unknown,

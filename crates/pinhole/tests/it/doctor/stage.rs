@@ -43,18 +43,26 @@ pub struct Stage {
 impl Stage {
     /// Behind one router whose masquerade does this with ports.
     pub fn home(name: &str, ports: &str) -> Self {
-        Self::build(name, ports, false)
+        Self::build(name, &masquerade(ports), None)
     }
 
     /// Behind a router and a carrier's NAT.
     pub fn carrier(name: &str) -> Self {
-        Self::build(name, "", true)
+        Self::build(name, &masquerade(""), Some(&masquerade("")))
     }
 
-    fn build(name: &str, ports: &str, has_carrier: bool) -> Self {
+    /// Behind a router that masquerades and a carrier's NAT of one of the rule files.
+    pub fn carrier_of(name: &str, file: &str) -> Self {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nat-rulesets/");
+        let rules = std::fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules");
+        let rules = rules.replace("203.0.113.1", PUBLIC).replace("192.168.77.0/24", "100.64.0.0/24");
+        Self::build(name, &masquerade(""), Some(&rules.replace("br0", "lan")))
+    }
+
+    fn build(name: &str, home: &str, carrier_rules: Option<&str>) -> Self {
         let make = |who: &str| Namespace::create(&format!("{name}-{who}")).expect("a namespace");
         let (host, router, server) = (make("h"), make("r"), make("s"));
-        let carrier = has_carrier.then(|| make("c"));
+        let carrier = carrier_rules.map(|_| make("c"));
         cable(&router, "lan", &host, "eth0");
         address(&router, "lan", "192.168.77.1/24");
         address(&host, "eth0", &format!("{INSIDE}/24"));
@@ -73,14 +81,17 @@ impl Stage {
         address(edge, "wan", &format!("{PUBLIC}/24"));
         address(&server, "eth0", &format!("{SERVER}/24"));
         address(&server, "eth0", "11.22.33.20/24");
-        for each in [Some(&router), carrier.as_ref()].into_iter().flatten() {
+        let routers = [Some((&router, home)), carrier.as_ref().zip(carrier_rules)];
+        for (each, rules) in routers.into_iter().flatten() {
             each.set("net/ipv4/ip_forward", "1").expect("every kernel has it");
             // Each hop answers every probe.
             each.set("net/ipv4/icmp_ratelimit", "0").expect("every kernel has it");
-            nft(each, &masquerade(ports));
+            nft(each, rules);
         }
         let mut command = Command::new(BINARY);
         command.args(["stun", "serve", "--json", "--listen", SERVER, "--second", "11.22.33.20", "--threads", "1"]);
+        // Several doctors ask from one address, by TCP too.
+        command.args(["--call-back", "--rate-limit", "0"]);
         server.enter(&mut command);
         let stun = Pinhole::spawn("stun", &mut command);
         listens(&server, "udp", 3_478);
