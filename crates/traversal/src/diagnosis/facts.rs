@@ -43,8 +43,8 @@ pub struct Facts {
     pub busiest: Option<Busiest>,
     /// What this process may.
     pub capabilities: Option<Capabilities>,
-    /// The largest packet that gets through, in bytes.
-    pub path_mtu: Option<u32>,
+    /// The largest packet that gets through.
+    pub path_mtu: Option<PathMtu>,
 }
 
 /// An interface.
@@ -277,6 +277,15 @@ pub struct Busiest {
     pub exhausted_after_s: Option<f64>,
     /// After so many seconds connect() takes the port of a dead connection there; `None` for not before its end.
     pub reused_after_s: Option<f64>,
+}
+
+/// The largest packet that gets to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathMtu {
+    /// Bytes, all headers included.
+    pub bytes: u32,
+    /// Whether routers tell it; otherwise larger packets vanish without a word.
+    pub is_told: bool,
 }
 
 /// What this process may.

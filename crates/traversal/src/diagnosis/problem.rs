@@ -7,7 +7,8 @@ use core::net::IpAddr;
 
 use super::Protocol;
 use super::facts::{
-    Allocation, Busiest, Dependence, Facts, Fate, Firewall, Nat, Outside, Service, is_private, is_public, is_shared,
+    Allocation, Busiest, Dependence, Facts, Fate, Firewall, Nat, Outside, PathMtu, Service, is_private, is_public,
+    is_shared,
 };
 use super::layers::{Layer, Owner};
 
@@ -126,6 +127,8 @@ pub enum Problem {
         path: u32,
         /// What WireGuard's interface should have.
         inside: u32,
+        /// Whether larger packets vanish, and nobody is told.
+        is_silent: bool,
     },
     /// One destination holds many of the local ports, most of them by dead connections.
     TimeWaitPressure(Busiest),
@@ -379,11 +382,11 @@ fn kernel(facts: &Facts, problems: &mut Vec<Problem>) {
             problems.push(Problem::ShortUdpTimeout { seconds, is_ours: true });
         }
     }
-    if let Some(path) = facts.path_mtu
+    if let Some(PathMtu { bytes: path, is_told }) = facts.path_mtu
         && path < USUAL_INSIDE + OVERHEAD_V4
     {
         let inside = path.saturating_sub(OVERHEAD_V4).max(LEAST_MTU);
-        problems.push(Problem::SmallMtu { path, inside });
+        problems.push(Problem::SmallMtu { path, inside, is_silent: !is_told });
     }
     if let Some(busiest) = facts.busiest
         && (busiest.used * 100 >= busiest.ports * PRESSING || busiest.exhausted_after_s.is_some())

@@ -4,7 +4,7 @@ use pinhole_sansio::Duration;
 
 use super::facts::{
     Allocation, Busiest, Capabilities, Conntrack, Dependence, Fate, Firewall, FirstHop, Gateway, Hop, Interface, Nat,
-    Settings, Sockets,
+    PathMtu, Settings, Sockets,
 };
 use super::kinds::Share;
 use super::layers::Owner;
@@ -30,7 +30,8 @@ pub(super) fn every_problem() -> Vec<Problem> {
         Problem::InputDropsStrangers { port: 51_820, by: "ip filter INPUT".into() },
         Problem::ShortUdpTimeout { seconds: 20, is_ours: true },
         Problem::ShortUdpTimeout { seconds: 20, is_ours: false },
-        Problem::SmallMtu { path: 1_400, inside: 1_340 },
+        Problem::SmallMtu { path: 1_400, inside: 1_340, is_silent: false },
+        Problem::SmallMtu { path: 1_400, inside: 1_340, is_silent: true },
         Problem::TimeWaitPressure(busiest(20_000)),
         Problem::TimeWaitPressure(Busiest { reused_after_s: Some(1.0), ..busiest(20_000) }),
         Problem::FewPorts { first: 60_000, last: 60_999 },
@@ -89,7 +90,7 @@ fn home() -> Facts {
             masquerades: false,
         },
         capabilities: Some(Capabilities { net_admin: true, net_raw: true }),
-        path_mtu: Some(1_500),
+        path_mtu: Some(PathMtu { bytes: 1_500, is_told: true }),
         ..Facts::default()
     }
 }
@@ -168,7 +169,7 @@ fn each_problem_is_found_on_its_evidence_and_not_without() {
         ("short-udp-timeout", |facts| {
             facts.conntrack = Some(Conntrack { count: 1, max: 100, udp_stream_s: Some(25), ..Conntrack::default() });
         }),
-        ("small-mtu", |facts| facts.path_mtu = Some(1_479)),
+        ("small-mtu", |facts| facts.path_mtu = Some(PathMtu { bytes: 1_479, is_told: true })),
         ("few-ports", |facts| facts.settings.port_range = Some((60_000, 60_999))),
         ("time-wait-pressure", |facts| facts.busiest = Some(busiest(14_116))),
         ("time-wait-pressure", |facts| {
@@ -210,7 +211,7 @@ fn each_problem_is_found_on_its_evidence_and_not_without() {
             // Many dead connections to many servers hold no port that another server needs.
             facts.sockets = Some(Sockets { time_wait: 30_000, ..Sockets::default() });
             facts.busiest = Some(busiest(14_115));
-            facts.path_mtu = Some(1_480);
+            facts.path_mtu = Some(PathMtu { bytes: 1_480, is_told: false });
             nat(facts).lifetime = Some(Duration::from_secs(26));
         }),
         keys(&home())
@@ -222,7 +223,7 @@ fn what_blocks_comes_first_and_without_a_route_nothing_else_is_blamed() {
     let order =
         |facts: &Facts| Diagnosis::of(facts).findings.iter().map(|finding| finding.severity).collect::<Vec<_>>();
     let mut facts = home();
-    facts.path_mtu = Some(1_300);
+    facts.path_mtu = Some(PathMtu { bytes: 1_300, is_told: false });
     facts.firewall = Firewall::Hidden;
     nat(&mut facts).mapping = Some(Dependence::AddressAndPortDependent);
     assert!(order(&facts).is_sorted(), "{:?}", keys(&facts));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use pinhole_host::embedded;
 use pinhole_host::probe::{Route, discovery};
-use pinhole_host::survey::{self, Ways, firewall, firsthop, path, system};
+use pinhole_host::survey::{self, Ways, firewall, firsthop, mtu, path, system};
 use pinhole_stun::client::Transport;
 use pinhole_traversal::diagnosis::facts::{Facts, Firewall, FirstHop, Gateway, Hop, Nat, Outside};
 use pinhole_traversal::discovery::Settings;
@@ -79,7 +79,7 @@ pub(super) async fn collect(args: &Args) -> Result<Facts> {
         progress.part("IPv6", answers_v6(&route, v6, seed, ways.v6.is_some())),
         progress.part("PCP, NAT-PMP, UPnP", first_hop(ways.v4.as_ref(), !args.no_mapping, seed)),
         progress.part("routers", hops(target.map(|server| server.ip()))),
-        progress.part("MTU", on_thread(move || target.and_then(|server| path::mtu(server).ok()))),
+        progress.part("MTU", on_thread(move || target.and_then(|server| mtu::mtu(server).ok()))),
         progress.part("firewall", look_at_firewall(&ways, args.port)),
     );
     let gateway_answers = ways.v4.as_ref().and_then(|route| match route.router {

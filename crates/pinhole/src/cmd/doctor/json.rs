@@ -199,7 +199,8 @@ fn way_out(facts: &Facts) -> Value {
         "gateway_answers": facts.gateway_answers,
         "hops": hops.collect::<Vec<_>>(),
         "ipv6_answers": facts.v6_answers,
-        "path_mtu": facts.path_mtu,
+        "path_mtu": facts.path_mtu.map(|mtu| mtu.bytes),
+        "mtu_black_hole": facts.path_mtu.map(|mtu| !mtu.is_told),
     })
 }
 

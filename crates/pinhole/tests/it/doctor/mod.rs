@@ -251,7 +251,7 @@ fn filters_mtu_and_rights_are_seen_where_they_stand_in_the_way() {
     .map(|ended| stage::json(&ended));
     let keys = findings(&closed);
     assert!(keys.contains(&"small-mtu") && keys.contains(&"input-drops-strangers"), "{keys:?}");
-    assert_eq!(closed["way"]["path_mtu"], 1400);
+    assert_eq!([&closed["way"]["path_mtu"], &closed["way"]["mtu_black_hole"]], [&json!(1400), &json!(false)]);
     assert_eq!(closed["firewall"]["stranger"]["by"], "inet filter input");
     assert!(!findings(&open).contains(&"input-drops-strangers"));
     assert!(findings(&on_router).contains(&"input-poisons"), "{on_router:#}");
@@ -260,6 +260,54 @@ fn filters_mtu_and_rights_are_seen_where_they_stand_in_the_way() {
         assert!(keys.contains(&key), "{key}: {keys:?}");
     }
     assert_eq!(outcome(&without_rights, "port-restricted-cone"), ("direct", "punch"), "the rest needs no rights");
+}
+
+#[test]
+fn a_path_on_which_large_packets_vanish_without_a_word_is_found_by_what_is_answered() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::home("doctor-hole", "");
+    nft(
+        &stage.router,
+        "table ip hole { chain forward { type filter hook forward priority -10; meta length > 1430 drop\n }\n}",
+    );
+    let diagnosis = stage.diagnosis("--no-mapping");
+    assert!(findings(&diagnosis).contains(&"small-mtu"), "{diagnosis:#}");
+    assert_eq!([&diagnosis["way"]["path_mtu"], &diagnosis["way"]["mtu_black_hole"]], [&json!(1430), &json!(true)]);
+}
+
+/// The rule files, and what a home router of each makes of this host.
+const KINDS: [(&str, &str); 10] = [
+    ("eim-eif", "full cone, NAT1"),
+    ("eim-eif-random-port", "full cone, NAT1"),
+    ("eim-adf", "restricted cone, NAT2"),
+    ("eim-apdf", "port-restricted cone, NAT3"),
+    ("adm-eif", "symmetric, NAT4"),
+    ("adm-adf", "symmetric, NAT4"),
+    ("adm-apdf", "symmetric, NAT4"),
+    ("apdm-eif", "symmetric, NAT4"),
+    ("apdm-adf", "symmetric, NAT4"),
+    ("apdm-apdf", "symmetric, NAT4"),
+];
+
+#[test]
+fn every_nat_that_the_kernel_can_be_is_named_in_less_than_what_is_promised() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    for (file, number) in KINDS {
+        let stage = Stage::home_of("doctor-kind", file);
+        let begun = Instant::now();
+        let diagnosis = stage.diagnosis("");
+        let took = begun.elapsed();
+        assert!(took < PROMISED, "{file}: {took:?}");
+        println!("{file}: {:.1} s", took.as_secs_f64());
+        let [layer] = &diagnosis["layers"].as_array().expect("layers")[..] else { panic!("one: {diagnosis:#}") };
+        assert_eq!((&layer["owner"], &layer["number"]), (&json!("first-hop"), &json!(number)), "{file}: {diagnosis:#}");
+        let tcp = ["mapping", "filtering"].map(|what| &diagnosis["tcp"][what]);
+        assert_eq!(tcp, ["mapping", "filtering"].map(|what| &diagnosis["udp"][what]), "{file}: {diagnosis:#}");
+    }
 }
 
 #[test]

@@ -31,6 +31,13 @@ fn masquerade(ports: &str) -> String {
     )
 }
 
+/// One of the rule files, for a router with this network inside.
+fn rules(file: &str, inside: &str) -> String {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nat-rulesets/");
+    let rules = std::fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules");
+    rules.replace("203.0.113.1", PUBLIC).replace("192.168.77.0/24", inside).replace("br0", "lan")
+}
+
 /// The way out. Fields end in this order: programs before the namespaces they are in.
 pub struct Stage {
     _programs: Vec<Box<dyn std::any::Any>>,
@@ -51,12 +58,14 @@ impl Stage {
         Self::build(name, &masquerade(""), Some(&masquerade("")))
     }
 
+    /// Behind one router with one of the rule files.
+    pub fn home_of(name: &str, file: &str) -> Self {
+        Self::build(name, &rules(file, "192.168.77.0/24"), None)
+    }
+
     /// Behind a router that masquerades and a carrier's NAT of one of the rule files.
     pub fn carrier_of(name: &str, file: &str) -> Self {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nat-rulesets/");
-        let rules = std::fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules");
-        let rules = rules.replace("203.0.113.1", PUBLIC).replace("192.168.77.0/24", "100.64.0.0/24");
-        Self::build(name, &masquerade(""), Some(&rules.replace("br0", "lan")))
+        Self::build(name, &masquerade(""), Some(&rules(file, "100.64.0.0/24")))
     }
 
     fn build(name: &str, home: &str, carrier_rules: Option<&str>) -> Self {

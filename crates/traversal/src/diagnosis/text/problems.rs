@@ -49,7 +49,9 @@ pub(super) fn values(problem: &Problem, lang: Lang) -> Vec<(&'static str, String
         Problem::ShortUdpTimeout { seconds, is_ours: false } => {
             vec![("seconds", seconds.to_string()), ("less", (seconds * 2 / 3).max(1).to_string())]
         }
-        Problem::SmallMtu { path, inside } => vec![("path", path.to_string()), ("inside", inside.to_string())],
+        Problem::SmallMtu { path, inside, is_silent: _ } => {
+            vec![("path", path.to_string()), ("inside", inside.to_string())]
+        }
         Problem::TimeWaitPressure(busiest) => {
             let for_ever = || Word::ForEver.text(lang).to_owned();
             let (least, most) = busiest.lasts_s;
@@ -129,7 +131,11 @@ pub(super) fn title_row(problem: &Problem) -> Row {
             "The NAT forgets a silent UDP mapping after about {seconds} s.",
             "NAT 在大约 {seconds} 秒没有报文之后就忘记 UDP 映射。",
         ],
-        Problem::SmallMtu { .. } => [
+        Problem::SmallMtu { is_silent: true, .. } => [
+            "Packets of more than {path} bytes vanish on the way, and no router says so; WireGuard's usual 1420 bytes inside need 1480.",
+            "超过 {path} 字节的报文在途中消失,而且没有路由器告知;WireGuard 常用的内层 1420 字节需要 1480 字节。",
+        ],
+        Problem::SmallMtu { is_silent: false, .. } => [
             "Packets of at most {path} bytes get through; WireGuard's usual 1420 bytes inside need 1480 or more.",
             "路径上最多只能通过 {path} 字节的报文;WireGuard 常用的内层 1420 字节需要 1480 字节以上。",
         ],
