@@ -12,13 +12,13 @@ use pinhole_traversal::discovery::{
 
 use crate::world::{Between, Knows, World};
 
-const SEEDS: u64 = 20;
-const LOSS: f64 = 0.02;
+pub const SEEDS: u64 = 20;
+pub const LOSS: f64 = 0.02;
 /// How many honest "unsure" there may be.
 const UNSURE: f64 = 0.05;
 
 /// All pairings with this allocation, otherwise as RFC 4787 wants it but without the parity that would make it a mixture.
-fn nine(allocation: Gives) -> impl Iterator<Item = Behaviour> {
+pub fn nine(allocation: Gives) -> impl Iterator<Item = Behaviour> {
     let pairings =
         Depends::ALL.into_iter().flat_map(|mapping| Depends::ALL.map(|filter| Pairing::new(mapping, filter)));
     pairings.map(move |udp| Behaviour {
@@ -38,7 +38,7 @@ fn one(behaviour: Behaviour) -> Between {
     Between::Nats(vec![(behaviour, 1)])
 }
 
-fn ours(depends: Depends) -> Dependence {
+pub fn ours(depends: Depends) -> Dependence {
     match depends {
         Depends::EndpointIndependent => Dependence::EndpointIndependent,
         Depends::AddressDependent => Dependence::AddressDependent,
@@ -48,14 +48,14 @@ fn ours(depends: Depends) -> Dependence {
 
 /// Counts right, unsure and wrong verdicts, by what they were about.
 #[derive(Debug, Default)]
-struct Tally {
+pub struct Tally {
     wrong: Vec<String>,
     /// Of each question: how often asked, how often unsure.
     unsure: BTreeMap<&'static str, (u32, u32)>,
 }
 
 impl Tally {
-    fn check<T: core::fmt::Debug>(
+    pub fn check<T: core::fmt::Debug>(
         &mut self,
         what: &'static str,
         case: &str,
@@ -71,7 +71,7 @@ impl Tally {
         }
     }
 
-    fn assert(&self) {
+    pub fn assert(&self) {
         assert!(
             self.wrong.is_empty(),
             "{} wrong verdicts: {:#?}",
@@ -83,7 +83,7 @@ impl Tally {
     }
 }
 
-fn is_allocation(found: &Allocation, gives: Gives) -> bool {
+pub fn is_allocation(found: &Allocation, gives: Gives) -> bool {
     match (found, gives) {
         (Allocation::Preserving, Gives::Preserving | Gives::PreservingOrRandom) => true,
         (Allocation::Random { .. }, Gives::Random) => true,
