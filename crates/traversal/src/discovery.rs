@@ -364,7 +364,8 @@ impl Discovery {
             (Some(longest), Transport::Datagram) => {
                 [false, true].map(|stream| lifetime::Track::start(desk, server, stream, longest)).into()
             }
-            (Some(_) | None, _) => Vec::new(),
+            (Some(longest), Transport::Stream) => vec![lifetime::Track::start(desk, server, false, longest)],
+            (None, _) => Vec::new(),
         };
         let calls = match self.settings.transport {
             Transport::Stream if with_behaviour => Some(calls::Track::start(desk, known.clone())),
@@ -473,7 +474,12 @@ impl Machine for Discovery {
             Input::Unbound { socket } => self.on_unbound(now, socket),
             Input::Datagram { socket, from, bytes } => self.on_datagram(now, socket, from, bytes),
             Input::Message { socket, server, bytes } => self.desk.on_stream(now, socket, server, Some(&bytes)),
-            Input::Closed { socket, server } => self.desk.on_stream(now, socket, server, None),
+            Input::Closed { socket, server } => {
+                self.desk.on_stream(now, socket, server, None);
+                if let Stage::Asking(tracks) = &mut self.stage {
+                    tracks.lifetimes.iter_mut().for_each(|track| track.on_closed(&mut self.desk, socket));
+                }
+            }
             Input::Accepted { socket, from } => {
                 if let Stage::Asking(tracks) = &mut self.stage {
                     tracks.hairpin.on_accepted(now, &mut self.desk, socket, from);

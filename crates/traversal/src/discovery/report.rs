@@ -58,7 +58,7 @@ pub struct Report {
     pub outermost_filter: Verdict<u8>,
     /// Who may send through what is beyond the first hop.
     pub filtering_beyond: Verdict<Dependence>,
-    /// How long a silent mapping lives that has carried one exchange.
+    /// How long a silent mapping lives that has carried one exchange; by TCP, one of an open connection.
     pub lifetime: Verdict<Lifetime>,
     /// The same for one that has carried packets for some seconds.
     pub stream_lifetime: Verdict<Lifetime>,
@@ -101,7 +101,7 @@ impl Report {
         }
         let outermost_filter = depth::outermost(seen, &mapping, &filtering);
         let filtering_beyond = depth::beyond(seen, &mapping, reachable);
-        let lifetime = |stream| lifetime::judge(seen, stream, &allocation);
+        let lifetime = |stream| lifetime::judge(seen, transport, stream, &allocation);
         let first = seen.iter().find(|observation| observation.mapped().is_some());
         Self {
             transport,

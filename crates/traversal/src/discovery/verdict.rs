@@ -61,6 +61,8 @@ pub enum Note {
     SomeTaken,
     /// It lasted as long as the longest wait.
     AtLeast,
+    /// Silent connections have asked: one that the NAT takes up in the middle looks as if it had lived.
+    ByConnection,
     /// The NAT keeps ports, and only a server with RESPONSE-PORT can tell an old mapping from a new one with the same port.
     NeedsResponsePort,
 }
@@ -164,6 +166,7 @@ impl fmt::Display for Note {
             Self::FewSamples => "few samples",
             Self::SomeTaken => "some ports were taken",
             Self::AtLeast => "the longest wait was not long enough",
+            Self::ByConnection => "a NAT that takes up connections in the middle looks as if it had kept them",
             Self::NeedsResponsePort => "the NAT keeps ports: only a server with RESPONSE-PORT shows that",
         })
     }

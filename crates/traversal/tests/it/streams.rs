@@ -9,13 +9,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::cmp::Reverse;
 
 use pinhole_netfilter::behaviour::{
-    Allocation as Gives, Behaviour, Dependence as Depends, Hairpin as Turns, Nat, Pairing, Side, Verdict,
+    Allocation as Gives, Behaviour, Dependence as Depends, Hairpin as Turns, Nat, Pairing, Side, Timers,
+    Verdict as Fate,
 };
 use pinhole_sansio::{Duration, Instant, Machine, Rng};
 use pinhole_stun::client::{SocketId, Transport};
 use pinhole_stun::server::limit::RateLimit;
 use pinhole_stun::server::{CallPolicy, Clock, Config, Layout, Local, Reaction, Second, Server};
-use pinhole_traversal::discovery::{Dependence, Discovery, Hairpin, Input, Output, Report, Settings, Translation};
+use pinhole_traversal::discovery::{
+    Confidence, Dependence, Discovery, Hairpin, Input, Lifetime, Note, Output, Report, Settings, Translation, Verdict,
+};
 use pinhole_wire::build::{self, Segment};
 use pinhole_wire::tcp::{self, Flags};
 use pinhole_wire::{Flow, ip};
@@ -177,13 +180,13 @@ impl World {
     fn carry(&mut self, at: usize, side: Side, mut packet: Vec<u8>) {
         let last = self.nats.len() - 1;
         match self.nats[at].process(self.now, side, &mut packet) {
-            Verdict::Forward(Side::Outside) if at == last => self.travel(WAY, Coming::ToServer(packet)),
-            Verdict::Forward(Side::Outside) => self.carry(at + 1, Side::Inside, packet),
-            Verdict::Forward(Side::Inside) if at == 0 => {
+            Fate::Forward(Side::Outside) if at == last => self.travel(WAY, Coming::ToServer(packet)),
+            Fate::Forward(Side::Outside) => self.carry(at + 1, Side::Inside, packet),
+            Fate::Forward(Side::Inside) if at == 0 => {
                 self.travel(Duration::from_millis(1), Coming::ToHost(packet));
             }
-            Verdict::Forward(Side::Inside) => self.carry(at - 1, Side::Outside, packet),
-            Verdict::Answer(_) | Verdict::Kept | Verdict::Drop(_) => {}
+            Fate::Forward(Side::Inside) => self.carry(at - 1, Side::Outside, packet),
+            Fate::Answer(_) | Fate::Kept | Fate::Drop(_) => {}
         }
     }
 
@@ -361,4 +364,35 @@ fn a_carriers_nat_behind_the_homes_shows_by_tcp_what_both_do_together() {
         }
     }
     tally.assert();
+}
+
+/// The lifetime of an open connection behind one NAT that forgets it after so many seconds.
+fn lifetime(seconds: u64, pick_up: bool, seed: u64) -> (Verdict<Lifetime>, Duration) {
+    let tcp_established = Duration::from_secs(seconds);
+    let behaviour = Behaviour::home_router();
+    let timers = Timers { tcp_established, ..behaviour.timers };
+    let report = World::new(&[Behaviour { timers, pick_up, ..behaviour }], LOSS, seed).discover(Some(LONGEST));
+    (report.lifetime, report.took)
+}
+
+const LONGEST: Duration = Duration::from_secs(300);
+
+#[test]
+fn lifetimes_of_open_connections_are_found_within_a_few_times_themselves() {
+    for seconds in [20, 60, 120, 240] {
+        let (verdict, took) = lifetime(seconds, false, seconds);
+        let real = Duration::from_secs(seconds);
+        let Some(Lifetime { survived, died: Some(died) }) = verdict.value() else { panic!("{seconds}: {verdict:?}") };
+        // The first row's steps are coarse, and a second row divides what is left.
+        assert!(*survived <= real && *died >= real && *died - *survived <= real / 10, "{seconds}: {verdict:?}");
+        assert_eq!(verdict.confidence, Confidence::Likely);
+        assert!(took < real * 3 + Duration::from_secs(30), "{seconds}: {took:?}");
+    }
+}
+
+#[test]
+fn a_nat_that_takes_connections_up_in_the_middle_is_said_to_keep_them_with_that_note() {
+    let (verdict, _) = lifetime(60, true, 1);
+    assert_eq!(verdict.value(), Some(&Lifetime { survived: LONGEST, died: None }));
+    assert!(verdict.notes.contains(&Note::ByConnection) && verdict.notes.contains(&Note::AtLeast), "{verdict:?}");
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::pinhole::{BINARY, Pinhole, run};
 use crate::support::ready::ready;
-use stage::{INSIDE, PUBLIC, SERVER, Serves, Stage};
+use stage::{INSIDE, INSIDE_V6, PUBLIC, PUBLIC_V6, SERVER, SERVER_V6, Serves, Stage};
 
 const EI: &str = "endpoint-independent";
 const AD: &str = "address-dependent";
@@ -135,6 +135,68 @@ fn no_nat_a_firewall_and_blocked_udp_are_told_apart() {
         let found = stage.discover("");
         assert_eq!([&found["udp"]["type"], &found["udp_blocked"]["value"]], [&name, &blocked], "{rules}: {found:#}");
         assert_eq!(found["tcp"]["nat"]["value"], json!(false), "{rules}");
+    });
+}
+
+#[test]
+fn over_ipv6_no_nat_a_firewall_and_nat66_are_told_apart() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let firewall = "table ip6 fw {\nchain f {\ntype filter hook forward priority 0; policy accept;\n\
+        iifname wan ct state new drop\n}\n}\n";
+    let nat66 = "table ip6 nat {\nchain post {\ntype nat hook postrouting priority 100;\noifname wan masquerade\n}\n\
+        chain in {\ntype filter hook input priority 0;\niifname wan meta l4proto { tcp, udp } ct state new drop\n}\n}\n";
+    let (inside, public) = (INSIDE_V6.to_string(), PUBLIC_V6.to_string());
+    let cases = [
+        ("\n", json!("open Internet"), false, &inside, json!(null)),
+        (firewall, json!("firewall only"), false, &inside, json!(1)),
+        (nat66, json!("port-restricted cone"), true, &public, json!(1)),
+    ];
+    at_once(cases, |(rules, name, is_nat, seen_as, filter_at)| {
+        let stage = Stage::over_v6("six");
+        stage.nft(rules);
+        let found = stage.discover_with(SERVER_V6[0].into(), "");
+        let udp = &found["udp"];
+        let verdicts = [&udp["type"], &udp["nat"]["value"], &udp["outermost_filter"]["value"]];
+        assert_eq!(verdicts, [&name, &json!(is_nat), &filter_at], "{rules}: {found:#}");
+        assert_eq!(udp["mapping"]["value"], EI, "{rules}: {found:#}");
+        let mapped = udp["mapped"].as_str().expect("an endpoint");
+        assert!(mapped.starts_with(&format!("[{seen_as}]:")), "{rules}: {mapped}");
+        let tcp = &found["tcp"];
+        let filtering = if name == "open Internet" { EI } else { APD };
+        let verdicts = [&tcp["nat"]["value"], &tcp["mapping"]["value"], &tcp["filtering"]["value"]];
+        assert_eq!(verdicts, [&json!(is_nat), &json!(EI), &json!(filtering)], "{rules}: {found:#}");
+    });
+}
+
+#[test]
+fn a_pool_of_public_addresses_is_told_with_two_of_them_and_one_that_is_paired_with_all() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    // By the kernel's choice the source decides which address, alone or with the destination.
+    let cases = [("", json!("arbitrary")), ("persistent", json!("paired"))];
+    at_once(cases, |(flag, pooling)| {
+        let stage = Stage::new("pool", Serves::Ours);
+        stage.add_public(&["203.0.113.2", "203.0.113.3", "203.0.113.4"]);
+        stage.nft(&format!(
+            "table ip nat {{\nchain post {{\ntype nat hook postrouting priority 100;\n\
+             oifname wan snat to 203.0.113.1-203.0.113.4 {flag}\n}}\n}}\n"
+        ));
+        let found = stage.discover("--udp");
+        let verdict = &found["udp"]["pooling"];
+        assert_eq!(verdict["value"], pooling, "{flag}: {verdict:#}");
+        let observations = found["udp"]["observations"].as_array().expect("observations");
+        let evidence = verdict["evidence"].as_array().expect("places");
+        let address = |place: &Value| {
+            let seen = &observations[place.as_u64().expect("a place") as usize]["mapped"];
+            seen.as_str().and_then(|seen| seen.parse::<SocketAddr>().ok()).expect("an endpoint").ip()
+        };
+        let seen: std::collections::BTreeSet<_> = evidence.iter().map(address).collect();
+        assert_eq!(seen.len() > 1, pooling == "arbitrary", "{flag}: {seen:?}");
+        let ended = stage.query(&format!("--discover --udp {}", SERVER[0]));
+        assert!(seen.iter().all(|address| ended.stdout.contains(&address.to_string())), "{ended:?}");
     });
 }
 
@@ -348,4 +410,22 @@ fn the_kernels_two_timers_for_udp_are_both_found() {
         let (survived, died) = (bound("survived_s"), bound("died_s"));
         assert!(survived <= real + 1.0 && died >= real - 1.5 && died - survived <= 2.5, "{name}: {verdict}");
     }
+}
+
+#[test]
+fn the_kernels_timer_for_open_connections_is_found() {
+    if !ready(&["ip"]) {
+        return;
+    }
+    let mut stage = Stage::new("tcptimer", Serves::Ours);
+    stage.masquerade(Ports::Kept, Policy::Drop);
+    stage.set_tcp_timer(9);
+    // Longer than other programs are waited for.
+    let mut command = stage.command(&format!("--discover --tcp --json --lifetime=18 {}", SERVER[0]));
+    let output = command.stdin(std::process::Stdio::null()).output().expect("it runs");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let verdict = &found[0]["tcp"]["lifetime"];
+    let bound = |which: &str| verdict["value"][which].as_f64().unwrap_or_else(|| panic!("{found:#}"));
+    let (survived, died) = (bound("survived_s"), bound("died_s"));
+    assert!(survived <= 10.0 && died >= 7.5 && died - survived <= 2.5, "{verdict}");
 }

@@ -49,14 +49,16 @@ fn one(text: &mut String, findings: &Findings, report: &Report, all: bool) {
     table.verdict("hairpinning", 3, &report.hairpin);
     table.verdict("ports", 3, &report.allocation);
     table.verdict_as("parity kept", 0, &report.parity, |keeps| yes_or_no(*keeps).into());
-    table.verdict("pooling", 0, &report.pooling);
+    table.verdict("pooling", 2, &report.pooling);
     if report.transport == Transport::Datagram {
         table.verdict_as("poisoned early", 2, &report.poisoning, |poisons| yes_or_no(*poisons).into());
         table.verdict_as("outermost filter", 2, &report.outermost_filter, |hops| hops_away(*hops));
     }
     if report.lifetime.confidence != Confidence::Unknown || !report.lifetime.notes.is_empty() {
         table.verdict("lifetime", 3, &report.lifetime);
-        table.verdict("of a stream", 3, &report.stream_lifetime);
+        if report.transport == Transport::Datagram {
+            table.verdict("of a stream", 3, &report.stream_lifetime);
+        }
     }
     if all {
         line(text, "observations", "");
