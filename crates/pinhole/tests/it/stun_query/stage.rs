@@ -179,12 +179,7 @@ impl Stage {
 
     /// Has the server lose 2 % of what comes to it, and of what it sends.
     pub fn lose_two_percent(&self) {
-        let chain = |hook: &str| {
-            format!(
-                "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
-            )
-        };
-        nft(&self.server, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
+        lose_two_percent(&self.server);
     }
 
     /// Puts rules into the router.
@@ -241,6 +236,16 @@ impl Stage {
         let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         json[0].clone()
     }
+}
+
+/// Has a host lose 2 % of what comes to it, and of what it sends.
+pub fn lose_two_percent(host: &Namespace) {
+    let chain = |hook: &str| {
+        format!(
+            "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
+        )
+    };
+    nft(host, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
 }
 
 fn nft(host: &Namespace, rules: &str) {
