@@ -1,6 +1,6 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use pinhole_sansio::conformance;
+use pinhole_sansio::{Instant, Machine, conformance};
 
 use super::super::Protocol;
 use super::*;
@@ -84,7 +84,7 @@ fn replies_are_read_in_both_families() {
 fn refusals_are_told_apart_and_say_for_how_long() {
     for code in 1..=14 {
         let refusal = Refusal::of(code).expect("a refusal");
-        let failure = Failure::Refused { refusal, lifetime: 120 };
+        let failure = Failure::Refused(Refused { refusal, lifetime: 120 });
         assert_eq!(answered(MAP, &response(code, NONCE, 6, 35_000)), [Output::Done(Err(failure))], "{code}");
     }
     assert_eq!((Refusal::of(12), Refusal::of(14)), (Some(Refusal::AddressMismatch), Some(Refusal::Other(14))));
@@ -93,7 +93,7 @@ fn refusals_are_told_apart_and_say_for_how_long() {
 #[test]
 fn a_gateway_of_nat_pmp_alone_is_recognised() {
     // The answer that makes libtorrent fall back.
-    let failure = Failure::Refused { refusal: Refusal::UnsupportedVersion, lifetime: 0 };
+    let failure = Failure::Refused(Refused { refusal: Refusal::UnsupportedVersion, lifetime: 0 });
     assert_eq!(answered(MAP, &hex("00 81 0001 00000009")), [Output::Done(Err(failure))]);
 }
 
