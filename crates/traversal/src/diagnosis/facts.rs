@@ -80,6 +80,10 @@ pub struct FirstHop {
     pub nat_pmp: Service,
     /// By UPnP.
     pub upnp: Service,
+    /// By PCP over IPv6: a pinhole in its firewall.
+    pub pcp_v6: Service,
+    /// By UPnP's WANIPv6FirewallControl: the same.
+    pub upnp_v6: Service,
 }
 
 /// A protocol for port mapping at the first hop.
@@ -304,6 +308,15 @@ impl FirstHop {
             Protocol::Pcp => &self.pcp,
             Protocol::NatPmp => &self.nat_pmp,
             Protocol::Upnp => &self.upnp,
+        }
+    }
+
+    /// What it says by this protocol over IPv6, by which NAT-PMP does not speak.
+    pub const fn service_v6(&self, protocol: Protocol) -> &Service {
+        match protocol {
+            Protocol::Pcp => &self.pcp_v6,
+            Protocol::NatPmp => &Service::NotAsked,
+            Protocol::Upnp => &self.upnp_v6,
         }
     }
 

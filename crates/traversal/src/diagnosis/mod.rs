@@ -39,6 +39,8 @@ pub struct Diagnosis {
     pub port: PublicPort,
     /// And a public TCP port.
     pub tcp_port: PublicPort,
+    /// And one over IPv6, if it has that.
+    pub v6_port: Option<PublicPort>,
     /// What stands in the way, most useful first.
     pub findings: Vec<Finding>,
 }
@@ -107,7 +109,8 @@ impl Diagnosis {
         };
         let tcp_port = PublicPort::of(facts, &facts.tcp, tcp_filtering, &layers);
         let findings = problem::find(facts, &layers);
-        Self { layers, side, peers, port, tcp_port, findings }
+        let v6_port = side.ipv6.then(|| PublicPort::over_v6(facts));
+        Self { layers, side, peers, port, tcp_port, v6_port, findings }
     }
 
     /// Whether a direct path to at least one kind of peer is to be expected.
@@ -172,6 +175,14 @@ impl PublicPort {
             (Some(true), None) => Self::Relay,
             (None, _) => Self::Unknown,
         }
+    }
+}
+
+impl PublicPort {
+    /// Over IPv6 there is no NAT: a firewall lets strangers in, or opens for them.
+    fn over_v6(facts: &Facts) -> Self {
+        let opens = Protocol::ALL.into_iter().find(|&protocol| facts.first_hop.service_v6(protocol).maps());
+        opens.map_or(Self::OpenFilter, Self::Mapping)
     }
 }
 

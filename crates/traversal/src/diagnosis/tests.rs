@@ -74,7 +74,12 @@ fn home() -> Facts {
         interfaces: vec![eth0],
         default_v4: Some(Gateway { router: Some(ip("192.168.1.1")), interface: "eth0".into(), source }),
         gateway_answers: Some(true),
-        first_hop: FirstHop { pcp: Service::Silent, nat_pmp: Service::Silent, upnp: Service::Silent },
+        first_hop: FirstHop {
+            pcp: Service::Silent,
+            nat_pmp: Service::Silent,
+            upnp: Service::Silent,
+            ..FirstHop::default()
+        },
         udp: Outside::Answers(Nat {
             translated: Some(true),
             mapping: Some(Dependence::EndpointIndependent),
@@ -361,6 +366,20 @@ fn a_public_port_comes_from_whoever_can_give_one() {
     assert_eq!(port(&filtered), PublicPort::OpenFilter);
     assert_eq!(port(&|facts| facts.udp = Outside::Blocked { asked: 1 }), PublicPort::Relay);
     assert_eq!(port(&|facts| facts.udp = Outside::NotAsked), PublicPort::Unknown);
+}
+
+#[test]
+fn over_ipv6_the_router_opens_a_pinhole_or_a_firewall_is_to_be_opened() {
+    let port = |upnp_v6| {
+        let mut facts = home();
+        facts.interfaces[0].addresses.push((ip("2001:db8:77::10"), 64));
+        facts.default_v6 = facts.default_v4.clone();
+        facts.first_hop.upnp_v6 = upnp_v6;
+        Diagnosis::of(&facts).v6_port
+    };
+    assert_eq!(port(works("2001:db8:77::10")), Some(PublicPort::Mapping(Protocol::Upnp)));
+    assert_eq!(port(Service::Silent), Some(PublicPort::OpenFilter));
+    assert_eq!(Diagnosis::of(&home()).v6_port, None);
 }
 
 #[test]

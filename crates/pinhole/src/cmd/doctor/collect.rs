@@ -10,7 +10,7 @@ use pinhole_host::embedded;
 use pinhole_host::probe::{Route, discovery};
 use pinhole_host::survey::{self, Ways, firewall, firsthop, mtu, path, system};
 use pinhole_stun::client::Transport;
-use pinhole_traversal::diagnosis::facts::{Facts, Firewall, FirstHop, Gateway, Hop, Nat, Outside};
+use pinhole_traversal::diagnosis::facts::{Facts, Firewall, FirstHop, Hop, Nat, Outside};
 use pinhole_traversal::discovery::Settings;
 
 use super::{Args, nat};
@@ -77,7 +77,7 @@ pub(super) async fn collect(args: &Args) -> Result<Facts> {
         progress.part("STUN by UDP", discover(&route, Transport::Datagram, &v4, seed, ways.v4.is_some())),
         progress.part("STUN by TCP", discover(&route, Transport::Stream, &v4, seed ^ 4, ways.v4.is_some())),
         progress.part("IPv6", answers_v6(&route, v6, seed, ways.v6.is_some())),
-        progress.part("PCP, NAT-PMP, UPnP", first_hop(ways.v4.as_ref(), !args.no_mapping, seed)),
+        progress.part("PCP, NAT-PMP, UPnP", first_hop(&ways, !args.no_mapping, seed)),
         progress.part("routers", hops(target.map(|server| server.ip()))),
         progress.part("MTU", on_thread(move || target.and_then(|server| mtu::mtu(server).ok()))),
         progress.part("firewall", look_at_firewall(&ways, args.port)),
@@ -167,11 +167,16 @@ pub(in crate::cmd) async fn hops(target: Option<IpAddr>) -> Vec<Hop> {
 }
 
 /// What the first hop says, asked for a port or not.
-pub(in crate::cmd) async fn first_hop(way: Option<&Gateway>, maps: bool, seed: u64) -> FirstHop {
-    let Some(Gateway { router: Some(IpAddr::V4(gateway)), source: Some(IpAddr::V4(own)), .. }) = way else {
-        return FirstHop::default();
-    };
-    let settings = firsthop::Settings { gateway: *gateway, own: *own, maps, seed };
+pub(in crate::cmd) async fn first_hop(ways: &Ways, maps: bool, seed: u64) -> FirstHop {
+    let v4 = ways.v4.as_ref().and_then(|way| match (way.router, way.source) {
+        (Some(IpAddr::V4(gateway)), Some(own)) => Some(firsthop::Way { gateway, own }),
+        (Some(_) | None, _) => None,
+    });
+    let v6 = ways.v6.as_ref().and_then(|way| match (way.router, way.source) {
+        (Some(IpAddr::V6(router)), Some(IpAddr::V6(own))) => firsthop::Way::through(&way.interface, router, own).ok(),
+        (Some(_) | None, _) => None,
+    });
+    let settings = firsthop::Settings { v4, v6, maps, seed };
     tokio::time::timeout(FIRST_HOP, firsthop::ask(settings)).await.unwrap_or_default()
 }
 

@@ -31,7 +31,8 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
         out.verdict(text::peer(*peer, lang), verdict);
     }
     out.heading(Word::PublicPort);
-    for (transport, port) in [("UDP", diagnosis.port), ("TCP", diagnosis.tcp_port)] {
+    let v6 = diagnosis.v6_port.map(|port| ("IPv6", port));
+    for (transport, port) in [("UDP", diagnosis.port), ("TCP", diagnosis.tcp_port)].into_iter().chain(v6) {
         let by = text::who_maps(port).map_or_else(String::new, |protocol| format!(" ({protocol})"));
         out.line(&format!("  {transport}: {}{by}", text::port(port, lang)));
     }

@@ -17,6 +17,8 @@ use super::Pair;
 
 /// Of the document's form.
 const VERSION: u64 = 1;
+/// Those that open pinholes.
+const V6_PROTOCOLS: [Protocol; 2] = [Protocol::Pcp, Protocol::Upnp];
 
 /// Everything.
 pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, lang: Lang) -> Value {
@@ -42,6 +44,7 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
         "way": way_out(facts),
         "layers": diagnosis.layers.iter().map(layer).collect::<Vec<_>>(),
         "first_hop": Protocol::ALL.map(|protocol| service(protocol, facts.first_hop.service(protocol))),
+        "first_hop_v6": V6_PROTOCOLS.map(|protocol| service(protocol, facts.first_hop.service_v6(protocol))),
         "udp": outside(&facts.udp),
         "tcp": outside(&facts.tcp),
         "firewall": firewall(&facts.firewall),
@@ -49,6 +52,7 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
         "peers": peers.collect::<Vec<_>>(),
         "public_port": public_port(diagnosis.port, lang),
         "public_tcp_port": public_port(diagnosis.tcp_port, lang),
+        "public_v6_port": diagnosis.v6_port.map(|port| public_port(port, lang)),
         "findings": findings.collect::<Vec<_>>(),
         "pair": pair.map(|pair| {
             let mut value = verdict(&pair.verdict, lang);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::pinhole::{BINARY, Ended, run};
 use crate::support::ready::ready;
-use stage::{INSIDE, PUBLIC, SERVER, Stage, doctor_on, findings, ip, nft};
+use stage::{INSIDE, INSIDE_V6, PUBLIC, SERVER, Stage, doctor_on, findings, ip, nft};
 
 /// What the command promises.
 const PROMISED: Duration = Duration::from_secs(15);
@@ -55,6 +55,27 @@ fn a_home_whose_router_maps_ports_is_told_so_and_nothing_is_left_there() {
     let diagnosis = stage.diagnosis("--no-mapping");
     let by_nat_pmp = &diagnosis["first_hop"][1];
     assert_eq!((&by_nat_pmp["external"], &by_nat_pmp["mapped"]), (&json!(PUBLIC), &Value::Null));
+}
+
+#[test]
+fn a_router_that_opens_ipv6_pinholes_is_told_so_and_none_is_left() {
+    if !ready(&["ip", "nft", "miniupnpd"]) {
+        return;
+    }
+    let mut stage = Stage::home("doctor-six", "");
+    stage.six();
+    stage.miniupnpd();
+    let diagnosis = stage.diagnosis("");
+    for service in diagnosis["first_hop_v6"].as_array().expect("services") {
+        assert_eq!((&service["state"], &service["external"]), (&json!("works"), &json!(INSIDE_V6)), "{service}");
+        assert!(service["mapped"].as_str().is_some_and(|mapped| mapped.starts_with(&format!("[{INSIDE_V6}]:"))));
+    }
+    assert_eq!(diagnosis["public_v6_port"]["key"], "mapping", "{diagnosis:#}");
+    assert!(!findings(&diagnosis).contains(&"no-ipv6"), "{diagnosis:#}");
+    let mut list = Command::new("nft");
+    stage.router.enter(list.args(["list", "chain", "inet", "miniupnpd", "forward"]));
+    let left = run(&mut list).stdout;
+    assert!(!left.contains(INSIDE_V6), "{left}");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::support::until;
 
 /// The address of the host.
 pub const INSIDE: &str = "192.168.77.10";
+/// Its IPv6 address, where it has one.
+pub const INSIDE_V6: &str = "2001:db8:77::10";
 /// The addresses that servers see.
 pub const PUBLIC: &str = "11.22.33.1";
 /// The server.
@@ -107,6 +109,18 @@ impl Stage {
         Self { _programs: vec![Box::new(stun)], host, router, _carrier: carrier, _server: server }
     }
 
+    /// Gives the home IPv6, behind a firewall that lets no stranger in.
+    pub fn six(&self) {
+        self.router.set("net/ipv6/conf/all/forwarding", "1").expect("a kernel with IPv6");
+        ip(&self.router, "addr add 2001:db8:77::1/64 dev lan nodad");
+        ip(&self.router, "addr add 2001:db8:1::1/64 dev wan nodad");
+        ip(&self.host, &format!("addr add {INSIDE_V6}/64 dev eth0 nodad"));
+        // By the address that routers announce themselves with.
+        ip(&self.router, "addr add fe80::1/64 dev lan nodad");
+        ip(&self.host, "addr add fe80::10/64 dev eth0 nodad");
+        ip(&self.host, "route add default via fe80::1 dev eth0");
+    }
+
     /// Has the router speak PCP, NAT-PMP and UPnP.
     pub fn miniupnpd(&mut self) {
         let chains = "table inet miniupnpd {
@@ -118,7 +132,7 @@ impl Stage {
         let settings = "ext_ifname=wan\nlistening_ip=lan\nenable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\nport=5000\n\
             uuid=00000000-0000-0000-0000-000000000001\nupnp_table_name=miniupnpd\nupnp_nat_table_name=miniupnpd\n\
             upnp_forward_chain=forward\nupnp_nat_chain=prerouting\nupnp_nat_postrouting_chain=postrouting\n\
-            allow 1024-65535 192.168.77.0/24 1024-65535\n";
+            ext_ifname6=wan\nipv6_disable=no\nallow 1024-65535 192.168.77.0/24 1024-65535\n";
         std::fs::write(self.router.path("/run/miniupnpd.conf".as_ref()), settings).expect("a writable /run");
         let mut command = Command::new("miniupnpd");
         command.args(["-d", "-f", "/run/miniupnpd.conf", "-P", "/run/miniupnpd.pid"]);

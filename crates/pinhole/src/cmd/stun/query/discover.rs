@@ -97,8 +97,8 @@ async fn find(args: &Args, route: &Route, servers: Vec<Named>) -> Result<Finding
 async fn look_around(server: Option<SocketAddr>) -> Option<Facts> {
     let server = server.filter(SocketAddr::is_ipv4)?.ip();
     let ways = survey::ways([server, Ipv6Addr::LOCALHOST.into()]).ok()?;
-    let (first_hop, hops) = tokio::join!(first_hop(ways.v4.as_ref(), false, seed().ok()?), hops(Some(server)));
-    Some(Facts { default_v4: ways.v4, first_hop, hops, ..Facts::default() })
+    let (first_hop, hops) = tokio::join!(first_hop(&ways, false, seed().ok()?), hops(Some(server)));
+    Some(Facts { default_v4: ways.v4.clone(), first_hop, hops, ..Facts::default() })
 }
 
 /// A port that another program has cannot be discovered from: what it sends in the middle would be taken for the NAT's doing.
