@@ -23,7 +23,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-timewait", &["pinhole-sansio"]),
     (
         "pinhole-torture",
-        &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-stun", "pinhole-wg", "pinhole-netfilter"],
+        &[
+            "pinhole-sansio",
+            "pinhole-wire",
+            "pinhole-dns",
+            "pinhole-stun",
+            "pinhole-wg",
+            "pinhole-netfilter",
+            "pinhole-traversal",
+        ],
     ),
     ("pinhole-traversal", &["pinhole-sansio", "pinhole-stun"]),
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
