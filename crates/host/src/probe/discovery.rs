@@ -70,7 +70,11 @@ pub async fn discover(route: &Route, settings: Settings, mut observed: impl FnMu
                 Event::Closed { socket, server } => Input::Closed { socket, server },
                 Event::Accepted { socket, from } => Input::Accepted { socket, from },
             },
-            () = sleep => Input::Timeout,
+            () = sleep => {
+                // What has come meanwhile comes before the clock: a busy host would ask again what is answered.
+                tokio::task::yield_now().await;
+                arriving.try_recv().unwrap_or(Input::Timeout)
+            }
         };
         machine.handle_input(now(), input);
     }

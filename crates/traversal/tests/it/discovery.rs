@@ -220,6 +220,24 @@ fn a_server_that_answers_only_so_often_makes_no_verdict_wrong() {
 }
 
 #[test]
+fn heavy_losses_make_verdicts_unsure_and_not_wrong() {
+    for loss in [0.1, 0.2, 0.35] {
+        for behaviour in nine(Gives::Random) {
+            for seed in 0..SEEDS {
+                let report = find(&one(behaviour), Knows::Behaviour, loss, seed);
+                let case = format!("{:?} loss {loss} seed {seed}", behaviour.udp);
+                let mapping = report.mapping.value();
+                assert!(mapping.is_none_or(|found| *found == ours(behaviour.udp.mapping)), "{case}: {mapping:?}");
+                let filtering = report.filtering.value();
+                assert!(filtering.is_none_or(|found| *found == ours(behaviour.udp.filtering)), "{case}: {filtering:?}");
+                let hops = report.outermost_filter.value();
+                assert!(hops.is_none_or(|hops| *hops == 1), "{case}: {hops:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_server_that_only_says_that_it_knows_rfc_5780_proves_no_filter() {
     for behaviour in nine(Gives::Random).map(|behaviour| Behaviour { hairpin: Turns::None, ..behaviour }) {
         let report = find(&one(behaviour), Knows::Pretends, LOSS, 1);

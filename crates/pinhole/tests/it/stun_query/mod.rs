@@ -96,6 +96,28 @@ fn every_nat_that_the_kernel_can_be_is_recognised_with_coturn() {
 }
 
 #[test]
+fn every_nat_that_the_kernel_can_be_is_recognised_with_a_server_of_rfc_3489() {
+    if !ready(&["ip", "nft", "stund"]) {
+        return;
+    }
+    at_once(RULES, |(file, mapping, filtering, allocation, hairpinning, number)| {
+        let stage = Stage::new("stund", Serves::Stund);
+        stage.load(file);
+        let found = stage.discover("--udp");
+        let udp = &found["udp"];
+        assert_eq!(
+            [&udp["mapping"]["value"], &udp["hairpinning"]["value"]],
+            [mapping, hairpinning],
+            "{file}: {found:#}"
+        );
+        // Without RESPONSE-PORT a silence may have no control where every endpoint has a mapping of its own.
+        let (seen, must_show) = (&udp["filtering"]["value"], mapping == EI || filtering == EI);
+        assert!(seen == filtering || seen.is_null() && !must_show, "{file}: {found:#}");
+        assert_eq!([&udp["allocation"]["value"]["kind"], &udp["number"]], [allocation, number], "{file}: {found:#}");
+    });
+}
+
+#[test]
 fn linux_masquerade_is_port_restricted_or_symmetric_and_poisoned_only_without_a_firewall() {
     if !ready(&["ip"]) {
         return;

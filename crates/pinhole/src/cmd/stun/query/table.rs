@@ -13,7 +13,7 @@ use super::discover::Findings;
 use super::servers::Named;
 
 /// Columns of the names of questions.
-const NAMES: usize = 16;
+const NAMES: usize = 18;
 
 pub(super) fn findings(findings: &Findings, all: bool) -> String {
     let mut text = String::new();
