@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-tunnel", &["pinhole-sansio", "pinhole-wire", "pinhole-wg"]),
     ("pinhole-netfilter", &["pinhole-sansio", "pinhole-wire"]),
     ("pinhole-timewait", &["pinhole-sansio"]),
+    ("pinhole-traversal", &["pinhole-sansio", "pinhole-stun"]),
     (
         "pinhole-torture",
         &[
@@ -33,7 +34,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-traversal",
         ],
     ),
-    ("pinhole-traversal", &["pinhole-sansio", "pinhole-stun"]),
     ("pinhole-lab", &["pinhole-sansio", "pinhole-wire", "pinhole-netfilter"]),
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),

@@ -108,8 +108,7 @@ impl Out {
             self.place(&router.to_string(), &[services], false);
         }
         let mut details = self.seen_as(&facts.udp);
-        details.extend(self.together("UDP", &facts.udp, diagnosis.layers.len() != 1));
-        details.extend(self.together("TCP", &facts.tcp, true));
+        details.extend(self.together(facts, diagnosis.layers.len() != 1));
         let last = self.word(Word::Internet);
         self.place(last, &details, true);
         let v6 = self.v6(facts);
@@ -176,19 +175,28 @@ impl Out {
         vec![format!("{} {}{kind}", self.word(Word::SeenAs), public.join(" "))]
     }
 
-    /// What all NATs do together, by one transport, where `is_news`.
-    fn together(&self, transport: &str, outside: &Outside, is_news: bool) -> Vec<String> {
-        match outside {
-            Outside::Answers(nat) if is_news && nat.translated != Some(false) => {
-                let mut lines = self.kind(&whole(nat));
-                lines.iter_mut().for_each(|line| line.insert_str(0, &format!("{transport}: ")));
-                lines
-            }
-            Outside::Blocked { asked } if transport == "TCP" => {
-                vec![format!("{transport}: {} (0/{asked})", self.word(Word::NoAnswer))]
-            }
-            Outside::Answers(_) | Outside::Blocked { .. } | Outside::NotAsked => Vec::new(),
+    /// What all NATs do together: by UDP where the layers do not say it, by TCP, or by both.
+    fn together(&self, facts: &Facts, udp_is_news: bool) -> Vec<String> {
+        let whole = |outside: &Outside| match outside {
+            Outside::Answers(nat) if nat.translated != Some(false) => Some(whole(nat)),
+            Outside::Answers(_) | Outside::Blocked { .. } | Outside::NotAsked => None,
+        };
+        let (udp, tcp) = (whole(&facts.udp), whole(&facts.tcp));
+        let mut lines = Vec::new();
+        let mut add = |transport: &str, kind: Option<Kind>| {
+            let words = kind.map_or_else(Vec::new, |kind| self.kind(&kind));
+            lines.extend(words.iter().map(|words| format!("{transport}: {words}")));
+        };
+        if udp == tcp {
+            add("UDP, TCP", udp);
+        } else {
+            add("UDP", udp.filter(|_| udp_is_news));
+            add("TCP", tcp);
         }
+        if let Outside::Blocked { asked } = facts.tcp {
+            lines.push(format!("TCP: {} (0/{asked})", self.word(Word::NoAnswer)));
+        }
+        lines
     }
 
     /// Which NAT it is, in two lines; in none where nothing is known.

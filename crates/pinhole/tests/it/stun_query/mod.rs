@@ -77,7 +77,8 @@ fn every_rule_file(serves: Serves) {
         });
         assert_eq!(verdicts(&found), expected, "{file}: {found:#}");
         let took = found["udp"]["took_s"].as_f64().expect("a time");
-        assert!(took < 10.0, "{file}: {took} s");
+        // Some two seconds; on a machine that is busy, as long as answers are late.
+        assert!(took < 60.0, "{file}: {took} s");
     });
 }
 

@@ -48,13 +48,11 @@ pub enum Word {
     NotMeasured,
     ForEver,
     AtMost,
-    Together,
-    OutermostFilter,
 }
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 36] = [
         Self::Unknown,
         Self::Way,
         Self::ThisHost,
@@ -91,8 +89,6 @@ impl Word {
         Self::NotMeasured,
         Self::ForEver,
         Self::AtMost,
-        Self::Together,
-        Self::OutermostFilter,
     ];
 
     /// The text.
@@ -134,8 +130,6 @@ impl Word {
             Self::NotMeasured => ["not measured", "未测量"],
             Self::ForEver => ["for ever", "一直"],
             Self::AtMost => ["at most", "至多"],
-            Self::Together => ["all NATs together", "所有 NAT 合起来"],
-            Self::OutermostFilter => ["hops to the outermost filter", "到最外层过滤的跳数"],
         })
     }
 }
