@@ -2,5 +2,6 @@
 
 mod discovery;
 mod lifetimes;
+mod spray;
 mod streams;
 mod world;
