@@ -75,7 +75,9 @@ pub enum PublicPort {
     Mapping(Protocol),
     /// One that is held open from inside stays open for everyone.
     Punch,
-    /// The first hop gives one, but another NAT is behind it: map there, then hold that port open.
+    /// The first hop gives one, and the NAT behind it lets strangers in: map there, then hold that port open.
+    MappingAndPunch(Protocol),
+    /// The same, where it is not known whether the NAT behind it lets strangers in.
     MappingThenPunch(Protocol),
     /// If somebody sets it up at the router.
     ByHand,
@@ -162,6 +164,9 @@ impl PublicPort {
         let mapped = if nat.translated == Some(false) { Some(EndpointIndependent) } else { nat.mapping };
         let is_open = filtering == Some(EndpointIndependent);
         let mapping = Protocol::ALL.into_iter().find(|&protocol| facts.first_hop.service(protocol).maps());
+        // The filter of the outermost NAT, if its mapping is one for all: then a port that is held open is open for them, too.
+        let outermost = layers.last().filter(|layer| layer.kind.mapping.exactly() == Some(EndpointIndependent));
+        let beyond = outermost.filter(|_| layers.len() > 1).and_then(|layer| layer.kind.filtering.exactly());
         match (nat.translated, mapping) {
             (Some(false), _) if is_open => Self::Already,
             (Some(false), _) => Self::OpenFilter,
@@ -169,9 +174,13 @@ impl PublicPort {
                 Self::Mapping(protocol)
             }
             (Some(true), _) if is_open && mapped == Some(EndpointIndependent) => Self::Punch,
-            (Some(true), Some(protocol)) => Self::MappingThenPunch(protocol),
+            (Some(true), Some(protocol)) => match beyond {
+                Some(EndpointIndependent) => Self::MappingAndPunch(protocol),
+                Some(Dependence::AddressDependent | Dependence::AddressAndPortDependent) => Self::Relay,
+                None => Self::MappingThenPunch(protocol),
+            },
             (Some(true), None) if filtering.is_none() || mapped.is_none() => Self::Unknown,
-            (Some(true), None) if layers.len() < 2 => Self::ByHand,
+            (Some(true), None) if layers.len() < 2 || beyond == Some(EndpointIndependent) => Self::ByHand,
             (Some(true), None) => Self::Relay,
             (None, _) => Self::Unknown,
         }

@@ -352,6 +352,20 @@ fn a_public_port_comes_from_whoever_can_give_one() {
     assert_eq!(port(&public), PublicPort::Already);
     let hop = Hop { ttl: 2, address: Some([100, 64, 0, 1].into()) };
     assert_eq!(port(&|facts| facts.hops = vec![hop]), PublicPort::Relay);
+    // What the carrier's NAT does with strangers decides.
+    let behind = |beyond: Dependence, upnp: Service| {
+        port(&|facts| {
+            facts.first_hop.upnp = upnp.clone();
+            facts.hops = vec![hop];
+            nat(facts).filtering_beyond = Some(beyond);
+        })
+    };
+    let closed = Dependence::AddressAndPortDependent;
+    let upnp = works("100.64.0.9");
+    let open_carrier = Dependence::EndpointIndependent;
+    assert_eq!(behind(open_carrier, upnp.clone()), PublicPort::MappingAndPunch(Protocol::Upnp));
+    assert_eq!(behind(closed, upnp), PublicPort::Relay);
+    assert_eq!(behind(open_carrier, Service::Silent), PublicPort::ByHand);
     // Its own filter counts.
     let filtered = |facts: &mut Facts| {
         public(facts);

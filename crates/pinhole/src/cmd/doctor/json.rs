@@ -356,6 +356,7 @@ const fn port_key(port: PublicPort) -> &'static str {
         PublicPort::OpenFilter => "open-filter",
         PublicPort::Mapping(_) => "mapping",
         PublicPort::Punch => "punch",
+        PublicPort::MappingAndPunch(_) => "mapping-and-punch",
         PublicPort::MappingThenPunch(_) => "mapping-then-punch",
         PublicPort::ByHand => "by-hand",
         PublicPort::Relay => "relay",

@@ -259,6 +259,10 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
         PublicPort::Punch => {
             ["by hole punching: one held open from inside is open to everyone", "打洞:从里面保持打开的端口对所有人开放"]
         }
+        PublicPort::MappingAndPunch(_) => [
+            "the router maps one, and the NAT behind it lets strangers in: public while it is held open from inside",
+            "路由器可以映射,外面那层 NAT 也放行陌生来源:只要从里面保持打开就是公网端口",
+        ],
         PublicPort::MappingThenPunch(_) => [
             "the router maps one, but another NAT is behind it: it is public only if that NAT lets strangers in",
             "路由器可以映射,但外面还有一层 NAT:只有那层放行陌生来源时才是公网端口",
@@ -275,7 +279,9 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
 /// The protocol that maps, if one does.
 pub const fn who_maps(port: PublicPort) -> Option<&'static str> {
     match port {
-        PublicPort::Mapping(protocol) | PublicPort::MappingThenPunch(protocol) => Some(protocol.name()),
+        PublicPort::Mapping(protocol)
+        | PublicPort::MappingAndPunch(protocol)
+        | PublicPort::MappingThenPunch(protocol) => Some(protocol.name()),
         PublicPort::Already
         | PublicPort::OpenFilter
         | PublicPort::Punch
