@@ -79,9 +79,9 @@ fn answered(target: SocketAddr, sizes: &[u32]) -> io::Result<Option<u32>> {
     let mut reached: Option<usize> = None;
     let mut end = Instant::now();
     for attempt in 1..=ATTEMPTS {
-        for at in 0..reached.unwrap_or(sizes.len()) {
+        for (at, size) in sizes.iter().enumerate().take(reached.unwrap_or(sizes.len())) {
             // What an interface refuses is too large; what is lost is asked again.
-            let _ = socket.send(&request(sizes[at], id(random, at)));
+            let _ = socket.send(&request(*size, id(random, at)));
         }
         end += if attempt == ATTEMPTS { AFTER } else { BETWEEN };
         while let Some(at) = answer(&socket, end, random)? {
