@@ -10,6 +10,7 @@ const WALL: Duration = Duration::from_secs(1_800_000_000);
 /// A registry whose device answers at once.
 struct Bench {
     registry: Registry,
+    lanes: Vec<Lane>,
     device: Device,
     now: Instant,
     next_id: u64,
@@ -18,7 +19,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (config, device) = readme();
-        let config = Config { zones: vec![config], listen: vec![local()] };
+        let config = Config { zones: vec![config], listen: vec![local()], relay: None };
         let mut bench =
             Self { registry: Registry::new(Instant::EPOCH, config), device, now: Instant::EPOCH, next_id: 1 };
         bench.pass(0);
@@ -48,6 +49,7 @@ impl Bench {
                         self.registry.handle_input(self.now, Input::Device { name, device, wall });
                     }
                     Output::Reply { id, bytes } => answers.push((id, Message::decode(&bytes).expect("a message"))),
+                    Output::OpenLane(lane) => self.lanes.push(lane),
                     Output::Publish { .. } | Output::Forget(_) | Output::Event(_) => {}
                 }
             }

@@ -25,7 +25,7 @@ impl Bench {
         (bench.peer.rx_bytes, bench.peer.tx_bytes) = (1_000, 1_000);
         bench.peer.endpoint = Some(endpoint(ENDPOINT));
         bench.sample();
-        assert_eq!(bench.tasks(), [Task::Up { after: None }]);
+        assert_eq!(bench.tasks(), [Task::Up { after: None, relayed: false }]);
         bench
     }
 
@@ -76,7 +76,11 @@ fn a_peer_without_a_session_is_sought_at_once_and_knocked_at_when_found() {
     bench.peer.rx_bytes = 92;
     bench.sample();
     let after = Some(Duration::from_millis(90));
-    assert_eq!(bench.tasks(), [Task::Up { after }, Task::Probe { endpoint: None }], "the peer is to learn it too");
+    assert_eq!(
+        bench.tasks(),
+        [Task::Up { after, relayed: false }, Task::Probe { endpoint: None }],
+        "the peer is to learn it too"
+    );
     bench.peer.rx_bytes += 100;
     bench.sample();
     assert_eq!(bench.link.poll_timeout(), None, "a path that is up leaves nothing to do");
