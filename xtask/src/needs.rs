@@ -41,7 +41,11 @@ const NEEDS: &[Need] = &[
         package: "stun-client",
         without_it: "our NATs judged by RFC 3489's tests; our STUN server asked by its client",
     },
-    Need { program: "stund", package: "stun-server", without_it: "our NATs judged by RFC 3489's tests" },
+    Need {
+        program: "stund",
+        package: "stun-server",
+        without_it: "our NATs judged by RFC 3489's tests; our STUN client at a server of RFC 3489",
+    },
     Need {
         program: "turnserver",
         package: "coturn",

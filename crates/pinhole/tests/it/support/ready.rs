@@ -46,6 +46,8 @@ fn package(program: &str) -> &str {
         "dig" | "delv" => "bind9-dnsutils",
         "ip" => "iproute2",
         "miniupnpd" => "miniupnpd-nftables",
+        "stund" => "stun-server",
+        "turnserver" => "coturn",
         _ => program,
     }
 }
