@@ -16,6 +16,7 @@ mod core;
 mod ledger;
 mod link;
 mod network;
+pub mod scenario;
 pub mod sim;
 mod topology;
 
