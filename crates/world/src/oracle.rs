@@ -69,11 +69,13 @@ fn between(network: &Network, us: PlaceId, them: PlaceId) -> Way {
 
 fn turned_around(network: &Network, router: PlaceId, us: PlaceId, them: PlaceId) -> Verdict {
     let is_alone = |place| network.routers_of(place).len() == 1;
+    // Turned around, packets meet what they would meet if they came from elsewhere.
+    let from_elsewhere = |place| Side { public: None, ..side(network, place) };
     match layer(network, router).map(|layer| layer.hairpin) {
-        Some(Hairpin::ExternalSource) => pair::judge(&side(network, us), &side(network, them)),
+        Some(Hairpin::ExternalSource) => pair::judge(&from_elsewhere(us), &from_elsewhere(them)),
         // Whoever hears from an inside address answers to it, and both are in one network.
         Some(Hairpin::InternalSource) if is_alone(us) && is_alone(them) => {
-            pair::judge(&side(network, us), &side(network, them))
+            pair::judge(&from_elsewhere(us), &from_elsewhere(them))
         }
         Some(Hairpin::InternalSource) | None => Verdict { outcome: Outcome::Unclear, fixes: Vec::new() },
         Some(Hairpin::None) => {

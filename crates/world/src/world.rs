@@ -111,7 +111,7 @@ impl World {
 
     /// How long after the later of the two had started both had heard from the other.
     pub fn direct_after(&self, pair: [PlaceId; 2]) -> Option<Duration> {
-        let start = self.start(pair);
+        let start = start(&self.scenario, pair);
         self.direct_at(pair, start).map(|at| at.since(start))
     }
 
@@ -128,36 +128,7 @@ impl World {
 
     /// What came of every pair, and whether that is what must.
     pub fn outcomes(&self) -> Vec<Outcome> {
-        self.scenario.pairs().map(|pair| self.outcome(pair)).collect()
-    }
-
-    fn outcome(&self, pair: [PlaceId; 2]) -> Outcome {
-        let ruling = oracle::rule(&self.scenario.network, pair[0], pair[1]);
-        let direct_after = self.direct_after(pair);
-        let is_about = |expectation: &&Expectation| expectation.pair == pair || expectation.pair == [pair[1], pair[0]];
-        let expected = self.scenario.expectations.iter().filter(is_about);
-        let by_oracle = Judged { line: None, took: direct_after, failure: contradiction(&ruling, direct_after) };
-        let judged = std::iter::once(by_oracle).chain(expected.map(|expectation| self.judge(expectation))).collect();
-        Outcome { pair, direct_after, ruling, judged }
-    }
-
-    fn judge(&self, expectation: &Expectation) -> Judged {
-        let &Expectation { pair, direct, after, within, line } = expectation;
-        let after = after.max(self.start(pair));
-        let took = self.direct_at(pair, after).map(|at| at.since(after));
-        let failure = match (direct, took) {
-            (true, Some(took)) if took <= within => None,
-            (true, Some(took)) => Some(format!("direct only after {took:.0?} instead of {within:?}")),
-            (true, None) => Some(format!("not direct within {within:?}")),
-            (false, Some(took)) if took <= within => Some(format!("direct after {took:.0?}")),
-            (false, Some(_) | None) => None,
-        };
-        Judged { line: Some(line), took, failure }
-    }
-
-    fn start(&self, pair: [PlaceId; 2]) -> Instant {
-        let starts = pair.iter().filter_map(|&place| self.plan.at(place)).map(|member| member.at);
-        starts.max().unwrap_or(Instant::EPOCH)
+        outcomes(&self.scenario, |pair, after| self.direct_at(pair, after))
     }
 
     fn clock(&self, place: PlaceId) -> Clock {
@@ -166,6 +137,43 @@ impl World {
             PlaceKind::Router { .. } => Clock::default(),
         }
     }
+}
+
+/// What came of every pair of a scenario, and whether that is what must. `direct_at` says when both of a pair had heard
+/// something from the other that was sent after a moment.
+pub fn outcomes(scenario: &Scenario, direct_at: impl Fn([PlaceId; 2], Instant) -> Option<Instant>) -> Vec<Outcome> {
+    let outcome = |pair: [PlaceId; 2]| {
+        let ruling = oracle::rule(&scenario.network, pair[0], pair[1]);
+        let start = start(scenario, pair);
+        let direct_after = direct_at(pair, start).map(|at| at.since(start));
+        let is_about = |expectation: &&Expectation| expectation.pair == pair || expectation.pair == [pair[1], pair[0]];
+        let by_oracle = Judged { line: None, took: direct_after, failure: contradiction(&ruling, direct_after) };
+        let expected = scenario.expectations.iter().filter(is_about).map(|expectation| {
+            let after = expectation.after.max(start);
+            judge(expectation, direct_at(pair, after).map(|at| at.since(after)))
+        });
+        let judged = std::iter::once(by_oracle).chain(expected).collect();
+        Outcome { pair, direct_after, ruling, judged }
+    };
+    scenario.pairs().map(outcome).collect()
+}
+
+fn judge(expectation: &Expectation, took: Option<Duration>) -> Judged {
+    let &Expectation { direct, within, line, .. } = expectation;
+    let failure = match (direct, took) {
+        (true, Some(took)) if took <= within => None,
+        (true, Some(took)) => Some(format!("direct only after {took:.0?} instead of {within:?}")),
+        (true, None) => Some(format!("not direct within {within:?}")),
+        (false, Some(took)) if took <= within => Some(format!("direct after {took:.0?}")),
+        (false, Some(_) | None) => None,
+    };
+    Judged { line: Some(line), took, failure }
+}
+
+/// When the later of two agents starts.
+fn start(scenario: &Scenario, pair: [PlaceId; 2]) -> Instant {
+    let starts = scenario.agents.iter().filter(|starter| pair.contains(&starter.place)).map(|starter| starter.at);
+    starts.max().unwrap_or(Instant::EPOCH)
 }
 
 /// What of a run contradicts the oracle.

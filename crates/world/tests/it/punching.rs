@@ -1,11 +1,10 @@
 //! How fast pairs become direct, and what a path survives.
 
 use pinhole_sansio::Duration;
-use pinhole_world::cell::ACCESS;
 use pinhole_world::{Cell, cell};
 
-/// Peer to peer and back.
-const ROUND_TRIP: Duration = Duration::from_millis(4 * ACCESS.as_millis() as u64);
+/// Three round trips and 50 ms to the first datagram; half of one more until both have had one, and the jitter of a dozen links.
+const BOTH_WAYS: Duration = Duration::from_millis(3 * 80 + 50 + 40 + 12);
 
 fn times(text: &str, seeds: u64) -> Vec<Duration> {
     let cell: Cell = text.parse().expect("a cell");
@@ -16,25 +15,25 @@ fn times(text: &str, seeds: u64) -> Vec<Duration> {
 }
 
 #[test]
-fn two_ordinary_homes_are_connected_after_three_round_trips() {
+fn two_ordinary_homes_hear_each_other_after_three_and_a_half_round_trips() {
     let times = times("ei/apd/preserving:ei/apd/preserving", 20);
     let longest = times[times.len() - 1];
-    assert!(longest <= ROUND_TRIP * 3 + Duration::from_millis(50), "{longest:?}");
+    assert!(longest <= BOTH_WAYS, "{longest:?}");
 }
 
 #[test]
-fn with_five_percent_loss_99_of_100_are_connected_within_a_second() {
+fn with_five_percent_loss_99_of_100_hear_each_other_within_two_seconds() {
     let times = times("ei/apd/preserving:ei/apd/random+loss5", 200);
     let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
     println!("median {median:?}, p99 {p99:?}");
-    assert!(p99 <= Duration::from_secs(1), "p99 {p99:?}");
+    assert!(p99 <= Duration::from_secs(2), "p99 {p99:?}");
 }
 
 #[test]
 fn a_home_that_can_be_poisoned_is_not() {
     let times = times("ei/apd/preserving:ei/apd/preserving+poisoning", 20);
     let longest = times[times.len() - 1];
-    assert!(longest <= ROUND_TRIP * 3 + Duration::from_millis(50), "{longest:?}");
+    assert!(longest <= BOTH_WAYS, "{longest:?}");
 }
 
 #[test]
