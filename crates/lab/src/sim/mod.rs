@@ -107,8 +107,8 @@ enum Moment {
     Falls(PlaceId, Parcel),
     /// A host may want to be woken.
     Wake(PlaceId),
-    /// Something goes wrong.
-    Change(Change),
+    /// Something goes wrong. Seldom, and larger than what happens all the time.
+    Change(Box<Change>),
 }
 
 /// A packet on its way.
@@ -167,7 +167,7 @@ impl<H: Host> Sim<H> {
 
     /// Lets something go wrong at a moment to come.
     pub fn schedule(&mut self, at: Instant, change: Change) {
-        self.queue.push(at.max(self.now), Moment::Change(change));
+        self.queue.push(at.max(self.now), Moment::Change(Box::new(change)));
     }
 
     /// Writes down where packets go from now on.
@@ -274,7 +274,7 @@ impl<H: Host> Sim<H> {
                     self.with_host(id, Host::handle_timeout);
                 }
             }
-            Moment::Change(change) => self.change(change),
+            Moment::Change(change) => self.change(*change),
         }
     }
 
