@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-sansio",
             "pinhole-wire",
             "pinhole-dns",
+            "pinhole-stun",
             "pinhole-wg",
             "pinhole-tunnel",
             "pinhole-netfilter",

@@ -9,6 +9,7 @@ use pinhole_sansio::{Duration, Instant, Machine};
 use pinhole_wg::{DeviceUpdate, Key};
 use pinhole_wire::build::{self, Echo};
 
+use super::sockets::Received;
 use super::{DNS, Datagram, Desk, inside};
 use crate::plan::{DEVICE, Member, Plan, ZONE};
 
@@ -39,6 +40,7 @@ impl AgentProgram {
             accept: Vec::new(),
             keepalive: KEEPALIVE,
             can_open: true,
+            stun: Vec::new(),
             owned: Vec::new(),
             seed,
         };
@@ -71,6 +73,16 @@ impl AgentProgram {
         }
     }
 
+    /// Something came to a socket.
+    pub(super) fn received(&mut self, now: Instant, received: Received) {
+        let input = match received {
+            Received::Stun { from, bytes } => Input::Received { from, bytes },
+            Received::Extra { peer, socket, from, bytes } => Input::ReceivedBy { peer, socket, from, bytes },
+            Received::Tunnelled(_) | Received::Served { .. } => return,
+        };
+        self.agent.handle_input(now, input);
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.agent.poll_timeout().map(|deadline| deadline.at)
     }
@@ -93,6 +105,23 @@ impl AgentProgram {
                 desk.device.send_datagram(now, SocketAddr::new(self.own, ASKS_FROM), to, &bytes);
             }
             Output::Open { to, ttl, .. } => desk.device.open(to, ttl),
+            Output::Send { from_port, to, ttl, bytes, .. } => desk.device.send_from(from_port, to, ttl, &bytes),
+            Output::OpenSockets { peer, sockets, .. } => {
+                let sockets = desk.device.sockets.open(peer, sockets);
+                self.agent.handle_input(now, Input::SocketsOpened { peer, sockets });
+            }
+            Output::SendBy { peer, socket, to, ttl, bytes } => {
+                if let Some(port) = desk.device.sockets.port(&peer, socket) {
+                    desk.device.send_from(port, to, ttl, &bytes);
+                }
+            }
+            Output::HandOver { peer, socket, remote, .. } => {
+                if desk.device.sockets.hand_over(peer, socket, remote) {
+                    self.agent.handle_input(now, Input::HandedOver { peer });
+                }
+            }
+            Output::TakeBack { peer } => desk.device.sockets.take_back(&peer),
+            Output::CloseSockets { peer } => desk.device.sockets.close(&peer),
             Output::Probe { to } => self.probe(desk, to),
             Output::Remember(owned) => self.owned = owned,
             Output::Event(event) => desk.events.push((now, event)),

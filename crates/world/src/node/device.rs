@@ -1,4 +1,4 @@
-//! The WireGuard device of a node: the embedded engine, with a UDP socket that is the simulation's.
+//! The network side of a node: the embedded WireGuard engine at its port, and the [`Sockets`] beside it.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,6 +9,7 @@ use pinhole_wg::{DeviceUpdate, PeerUpdate};
 use pinhole_wire::offload::{Split, VnetHdr};
 use pinhole_wire::{Protocol, build, ipv4, udp};
 
+use super::sockets::{Received, Sockets};
 use crate::plan::{Member, PORT, Plan, fill};
 
 /// The clock that handshakes are dated with shows this when the world begins.
@@ -27,15 +28,21 @@ pub(super) struct Device {
     engine: Engine,
     outbox: Outbox,
     address: Ipv4Addr,
+    pub(super) sockets: Sockets,
     /// Packets that are not WireGuard's.
-    openers: Vec<Vec<u8>>,
+    others: Vec<Vec<u8>>,
 }
 
 impl Device {
     pub(super) fn new(now: Instant, plan: &Plan, member: &Member, address: Ipv4Addr, mut rng: Rng) -> Self {
         let entropy = Box::new(move |bytes: &mut [u8]| fill(&mut rng, bytes));
-        let mut device =
-            Self { engine: Engine::new(entropy, WALL, MTU), outbox: Outbox::new(), address, openers: Vec::new() };
+        let mut device = Self {
+            engine: Engine::new(entropy, WALL, MTU),
+            outbox: Outbox::new(),
+            address,
+            sockets: Sockets::default(),
+            others: Vec::new(),
+        };
         let others = plan.registry.iter().chain(&plan.agents).filter(|other| other.place != member.place);
         let is_registry = plan.registry.as_ref().is_some_and(|registry| registry.place == member.place);
         let peers = others.map(|other| {
@@ -87,24 +94,32 @@ impl Device {
 
     /// Sends a packet from the WireGuard port that need not arrive.
     pub(super) fn open(&mut self, to: SocketAddr, ttl: u8) {
-        self.openers.extend(self.datagram(to, ttl, OPENER));
+        self.send_from(PORT, to, Some(ttl), OPENER);
     }
 
-    /// Takes an IP packet from the network; returns one that came out of the tunnel.
-    pub(super) fn receive(&mut self, now: Instant, mut packet: Vec<u8>) -> Option<Vec<u8>> {
+    /// Sends a datagram that is not WireGuard's, from any port.
+    pub(super) fn send_from(&mut self, port: u16, to: SocketAddr, ttl: Option<u8>, bytes: &[u8]) {
+        self.others.extend(self.datagram(port, to, ttl.unwrap_or(TTL), bytes));
+    }
+
+    /// Takes an IP packet from the network; returns what is not for WireGuard itself.
+    pub(super) fn receive(&mut self, now: Instant, mut packet: Vec<u8>) -> Option<Received> {
         let ip = ipv4::Packet::new_checked(packet.as_slice()).ok()?;
         if ip.protocol() != Protocol::Udp || ip.dst() != self.address {
             return None;
         }
         let (source, start, end) = (ip.src(), ip.header_len(), ip.total_len());
         let datagram = udp::Packet::new_checked(&packet[start..end]).ok()?;
-        if datagram.dst_port() != PORT {
+        let from = SocketAddr::new(source.into(), datagram.src_port());
+        if let Some(received) = self.sockets.sort(datagram.dst_port(), from, datagram.payload()) {
+            return Some(received);
+        }
+        if self.sockets.seen_as(datagram.dst_port(), from) != PORT {
             return None;
         }
-        let from = SocketAddr::new(source.into(), datagram.src_port());
         let message = &mut packet[start + udp::HEADER_LEN..end];
         let inner = self.engine.receive(now, from, message, &mut self.outbox)?;
-        Some(message[inner].to_vec())
+        Some(Received::Tunnelled(message[inner].to_vec()))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -117,16 +132,17 @@ impl Device {
 
     /// Moves what is to be sent to the network.
     pub(super) fn drain(&mut self, packets: &mut VecDeque<Vec<u8>>) {
-        packets.extend(self.openers.drain(..));
+        packets.extend(self.others.drain(..));
         for transmit in self.outbox.transmits() {
-            packets.extend(transmit.messages().filter_map(|message| self.datagram(transmit.to, TTL, message)));
+            packets.extend(transmit.messages().filter_map(|message| self.datagram(PORT, transmit.to, TTL, message)));
         }
         self.outbox.clear();
     }
 
-    fn datagram(&self, to: SocketAddr, ttl: u8, bytes: &[u8]) -> Option<Vec<u8>> {
+    fn datagram(&self, port: u16, to: SocketAddr, ttl: u8, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut packet = vec![0; bytes.len() + 28];
-        let from = SocketAddr::new(self.address.into(), PORT);
+        let port = if port == PORT { self.sockets.leaves_by(to) } else { port };
+        let from = SocketAddr::new(self.address.into(), port);
         build::udp(from, to, ttl, bytes, &mut packet).ok()?;
         Some(packet)
     }

@@ -7,6 +7,7 @@
 mod agent;
 mod device;
 mod registry;
+mod sockets;
 mod user;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use crate::plan::{Member, Plan};
 use agent::AgentProgram;
 use device::Device;
 use registry::RegistryProgram;
+use sockets::Received;
 use user::User;
 
 pub use user::{Arrival, Heard};
@@ -106,10 +108,10 @@ impl Node {
         self.begins = None;
         let plan = Arc::clone(&self.plan);
         let Some(member) = plan.at(self.place) else { return };
-        let device = Device::new(now, &plan, member, self.address, self.rng.fork());
+        let mut device = Device::new(now, &plan, member, self.address, self.rng.fork());
         let is_registry = plan.registry.as_ref().is_some_and(|registry| registry.place == self.place);
         let (program, user) = if is_registry {
-            (Program::Registry(Box::new(RegistryProgram::new(now, member))), None)
+            (Program::Registry(Box::new(RegistryProgram::new(now, member, &mut device))), None)
         } else {
             let program = AgentProgram::new(now, &plan, member, self.rng.next_u64());
             (Program::Agent(Box::new(program)), Some(User::new(now, member, &plan)))
@@ -160,8 +162,11 @@ impl Node {
 impl Host for Node {
     fn receive(&mut self, now: Instant, packet: Vec<u8>) {
         let Some(running) = &mut self.running else { return };
-        if let Some(packet) = running.device.receive(now, packet) {
-            self.tunnelled(now, packet);
+        match (running.device.receive(now, packet), &mut running.program) {
+            (None, _) => {}
+            (Some(Received::Tunnelled(packet)), _) => self.tunnelled(now, packet),
+            (Some(received), Program::Agent(agent)) => agent.received(now, received),
+            (Some(received), Program::Registry(registry)) => registry.received(received, &mut running.device),
         }
         self.drive(now);
     }

@@ -1,12 +1,17 @@
-//! The registry of a node: carries out what the machine wants, as `pinhole registry` does.
+//! The registry of a node: carries out what the machine wants, as `pinhole registry` does, and answers STUN beside it, as
+//! `pinhole stun serve` does.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use pinhole_agent::endpoint::VANTAGE_PORTS;
 use pinhole_agent::registry::{Config, Input, Output, Query, Registry, ZoneConfig};
 use pinhole_dns::answers::Transport;
 use pinhole_sansio::{Instant, Machine};
+use pinhole_stun::binding::{MAX_ANSWER, PlainAnswers};
 
+use super::device::Device;
+use super::sockets::Received;
 use super::{DNS, Datagram, Desk, inside};
 use crate::plan::{DEVICE, Member, ZONE};
 
@@ -18,10 +23,12 @@ pub(super) struct RegistryProgram {
     /// Who asked what is not answered yet.
     askers: BTreeMap<u64, SocketAddr>,
     next_query: u64,
+    stun: PlainAnswers,
 }
 
 impl RegistryProgram {
-    pub(super) fn new(now: Instant, member: &Member) -> Self {
+    pub(super) fn new(now: Instant, member: &Member, device: &mut Device) -> Self {
+        device.sockets.serve(&VANTAGE_PORTS);
         let zone = ZoneConfig {
             origin: ZONE.parse().expect("a name"),
             device: DEVICE.to_owned(),
@@ -31,7 +38,13 @@ impl RegistryProgram {
         };
         let own = inside(member, DNS);
         let config = Config { zones: vec![zone], listen: vec![own.ip()] };
-        Self { registry: Registry::new(now, config), own, askers: BTreeMap::new(), next_query: 0 }
+        Self {
+            registry: Registry::new(now, config),
+            own,
+            askers: BTreeMap::new(),
+            next_query: 0,
+            stun: PlainAnswers::new(),
+        }
     }
 
     pub(super) fn receive(&mut self, now: Instant, datagram: &Datagram<'_>) {
@@ -50,6 +63,16 @@ impl RegistryProgram {
             cookie: None,
         };
         self.registry.handle_input(now, Input::Query(query));
+    }
+
+    /// Something came to a socket.
+    pub(super) fn received(&self, received: Received, device: &mut Device) {
+        let mut answer = [0; MAX_ANSWER];
+        if let Received::Served { port, from, bytes } = received
+            && let Some(length) = self.stun.answer(&bytes, from, &mut answer)
+        {
+            device.send_from(port, from, None, &answer[..length]);
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
