@@ -93,7 +93,7 @@ fn a_scenario_runs_and_one_that_must_fail_fails() {
         .file("good.lab", &format!("{HOMES}at 5s reboot west\nexpect alice bob direct within 4s after 5s\nuntil 12s"));
     let ended = lab(&["run", &good]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("line 10: as expected, after"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("line 11: as expected, after"), "{}", ended.stdout);
     let canary = lab(&["run", concat!(env!("CARGO_MANIFEST_DIR"), "/../world/tests/it/canary.lab")]);
     assert_eq!(canary.code, Some(1), "{}", canary.stdout);
     assert!(canary.stdout.contains("the oracle fails: a direct path must exist"), "{}", canary.stdout);

@@ -35,7 +35,7 @@ Examples:
   pinhole lab matrix
   pinhole lab matrix --seeds 5 --carrier --loss 5
   pinhole lab matrix --all --html matrix.html
-  pinhole lab matrix --only ei/apd/preserving --json
+  pinhole lab matrix --only ei/apd/preserving --against apd/apd/random --json
 
 Exit code 1 means that a run contradicts the oracle; `pinhole lab replay` shows that run."
 )]
@@ -61,6 +61,9 @@ pub(super) struct Args {
     /// Only cells with such a NAT on one side
     #[arg(long, value_name = "NAT")]
     only: Vec<Nature>,
+    /// Only cells with such a NAT on the other side
+    #[arg(long, value_name = "NAT")]
+    against: Vec<Nature>,
     /// How many cores to use; all, if it is not said
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -90,7 +93,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         vec![Conditions { carrier: args.carrier, poisoning: args.poisoning, loss_percent: args.loss }]
     };
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let all: Vec<Cell> = conditions.iter().flat_map(|&conditions| cells(conditions, &args.only)).collect();
+    let all: Vec<Cell> =
+        conditions.iter().flat_map(|&conditions| cells(conditions, [&args.only, &args.against])).collect();
     let per_map = all.len() / conditions.len();
     let mut tallies = work::run(&all, &seeds, jobs, args.html.is_some()).into_iter();
     let maps =
@@ -107,11 +111,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Every pair of kinds once: which of them is alice's does not matter, since who knocks is drawn from the seed.
-fn cells(conditions: Conditions, only: &[Nature]) -> Vec<Cell> {
+fn cells(conditions: Conditions, [only, against]: [&[Nature]; 2]) -> Vec<Cell> {
     let kinds: Vec<Nature> = Nature::all().collect();
     let mut cells = Vec::new();
     for (number, &alice) in kinds.iter().enumerate() {
-        let pairs = kinds[number..].iter().filter(|bob| only.is_empty() || only.contains(&alice) || only.contains(bob));
+        let pairs = kinds[number..].iter().filter(|&&bob| {
+            let is_in = |wanted: &[Nature], kind| wanted.is_empty() || wanted.contains(&kind);
+            is_in(only, alice) && is_in(against, bob) || is_in(only, bob) && is_in(against, alice)
+        });
         cells.extend(pairs.map(|&bob| Cell { alice, bob, conditions }));
     }
     cells
