@@ -40,14 +40,14 @@ fn cells_are_written_as_they_are_read() {
     );
 }
 
-/// Every 13th of the 1,296 cells, which meets every kind of NAT on both sides; `pinhole lab matrix` runs them all.
+/// Every 41st of the 1,296 cells, which meets most kinds of NAT on either side; `pinhole lab matrix` runs them all.
 #[test]
 fn no_cell_contradicts_the_oracle() {
     let kinds: Vec<Nature> = Nature::all().collect();
     assert_eq!(kinds.len(), 36);
     let pairs = kinds.iter().flat_map(|&alice| kinds.iter().map(move |&bob| (alice, bob)));
     let mut wrong = Vec::new();
-    for (seed, (alice, bob)) in (0..).zip(pairs.step_by(13)) {
+    for (seed, (alice, bob)) in (0..).zip(pairs.step_by(41)) {
         wrong.extend(contradictions(Cell { alice, bob, conditions: Conditions::default() }, seed..seed + 1));
     }
     assert!(wrong.is_empty(), "{} cells:\n{}", wrong.len(), wrong.join("\n"));
@@ -60,7 +60,7 @@ fn carriers_poisoning_and_loss_change_nothing_that_the_oracle_does_not_say() {
         for filtering in Dependence::ALL {
             let easy = |allocation| Nature { mapping: Dependence::EndpointIndependent, filtering, allocation };
             let cell = Cell { alice: easy(Allocation::Preserving), bob: easy(Allocation::Random), conditions };
-            wrong.extend(contradictions(cell, 0..3));
+            wrong.extend(contradictions(cell, 0..2));
         }
         let hard = cell("apd/apd/random:apd/apd/random");
         wrong.extend(contradictions(Cell { conditions, ..hard }, 0..1));
