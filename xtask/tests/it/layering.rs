@@ -38,6 +38,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pinhole-guest", &[]),
     ("pinhole-agent", &["pinhole-sansio", "pinhole-wire", "pinhole-dns", "pinhole-wg", "pinhole-traversal"]),
     (
+        "pinhole-world",
+        &[
+            "pinhole-sansio",
+            "pinhole-wire",
+            "pinhole-dns",
+            "pinhole-stun",
+            "pinhole-wg",
+            "pinhole-tunnel",
+            "pinhole-netfilter",
+            "pinhole-traversal",
+            "pinhole-lab",
+            "pinhole-agent",
+        ],
+    ),
+    (
         "pinhole-host",
         &[
             "pinhole-sansio",
@@ -65,6 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pinhole-traversal",
             "pinhole-lab",
             "pinhole-agent",
+            "pinhole-world",
             "pinhole-host",
             "pinhole-netns",
         ],

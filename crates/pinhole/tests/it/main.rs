@@ -8,6 +8,7 @@ mod dns;
 mod doctor;
 mod gateway;
 mod hole;
+mod lab;
 mod quick;
 mod recover;
 mod restore;
