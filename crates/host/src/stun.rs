@@ -12,6 +12,7 @@ mod shard;
 mod sites;
 mod tcp;
 pub mod tls;
+pub mod xdp;
 
 pub use counters::{Counter, Counters};
 pub use server::{Config, Server};

@@ -23,7 +23,7 @@ pub const PLAIN_HEAD: [u8; 8] =
     [0x00, 0x01, 0x00, 0x00, MAGIC_COOKIE[0], MAGIC_COOKIE[1], MAGIC_COOKIE[2], MAGIC_COOKIE[3]];
 
 /// The answers of one socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainAnswers {
     /// MAPPED-ADDRESS is sent too: RFC 5780 §6.1 wants it, so that a client sees whether a NAT rewrites addresses.
     mapped: bool,
