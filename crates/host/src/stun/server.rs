@@ -24,7 +24,6 @@ use super::sites::{BindError, Bound, BoundAt, Site};
 use super::tcp::{Acceptor, Desk, Room};
 use super::tls::Tls;
 use super::xdp::{self, Xdp};
-use crate::netlink;
 
 /// Calls that may wait for the task that makes them.
 const CALL_QUEUE: usize = 256;
@@ -252,11 +251,8 @@ impl Server {
 
     /// Has XDP programs where [`Config::xdp`] wants them, for the interfaces and addresses that there are now; to be called once,
     /// and whenever these have changed. What is news since the last time.
-    ///
-    /// # Errors
-    /// When the interfaces cannot be listed; all stays as it is.
-    pub fn follow_interfaces(&mut self) -> Result<Vec<xdp::Report>, netlink::Error> {
-        self.xdp.as_mut().map_or(Ok(Vec::new()), Xdp::follow)
+    pub fn follow_interfaces(&mut self) -> Vec<xdp::Report> {
+        self.xdp.as_mut().map(Xdp::follow).unwrap_or_default()
     }
 
     /// Stops answering, closes all connections and waits until that is done.

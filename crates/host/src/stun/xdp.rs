@@ -24,7 +24,6 @@ use pinhole_stun::server::limit::RateLimit;
 use super::counters::{Counter, Counters};
 use crate::bpf::{AttachMode, Map, Program, XdpLink};
 use crate::netlink::route::{self, Interface};
-use crate::netlink::{self};
 use program::{COUNTS, Memory, Place, Plan};
 pub use wish::{Behind, Refusal, Report, State, Which, Wish};
 
@@ -69,19 +68,33 @@ impl Xdp {
     }
 
     /// Looks at the interfaces and has a program at those that are wished for, made for the addresses that there are now. What has
-    /// changed since the last time.
-    ///
-    /// # Errors
-    /// When the interfaces cannot be listed; all stays as it is.
-    pub(super) fn follow(&mut self) -> Result<Vec<Report>, netlink::Error> {
-        let interfaces = route::interfaces(&mut route::open()?)?;
-        let places = self.places(&interfaces);
+    /// changed since the last time. Where the interfaces cannot be listed, all stays as it is.
+    pub(super) fn follow(&mut self) -> Vec<Report> {
+        let reports = match route::open().and_then(|mut socket| route::interfaces(&mut socket)) {
+            Ok(interfaces) => self.look_at(&interfaces),
+            Err(error) if self.told.is_empty() => {
+                let refusal = Refusal::Kernel(format!("the interfaces cannot be listed: {error}"));
+                self.wishes.iter().map(|wish| Report::without(wish, refusal.clone())).collect()
+            }
+            Err(_) => return Vec::new(),
+        };
+        let news = reports.iter().filter(|report| !self.told.contains(report)).cloned().collect();
+        self.told = reports;
+        news
+    }
+
+    fn look_at(&mut self, interfaces: &[Interface]) -> Vec<Report> {
+        let places = self.places(interfaces);
         let mut reports = Vec::new();
         let mut kept = Vec::new();
         for wish in self.wishes.clone() {
             let chosen: Vec<&Interface> = interfaces.iter().filter(|interface| chooses(&wish, interface, &places)).collect();
             if chosen.is_empty() {
-                reports.push(nothing_for(&wish));
+                let refusal = match wish.interface {
+                    Which::All => Refusal::NoneFits,
+                    Which::Named(_) => Refusal::Missing,
+                };
+                reports.push(Report::without(&wish, refusal));
             }
             for Interface { link, .. } in chosen {
                 if kept.contains(&link.index) {
@@ -99,9 +112,7 @@ impl Xdp {
             }
         }
         self.attached.retain(|attached| kept.contains(&attached.index));
-        let news = reports.iter().filter(|report| !self.told.contains(report)).cloned().collect();
-        self.told = reports;
-        Ok(news)
+        reports
     }
 
     /// Adds what the programs have done.
@@ -208,13 +219,6 @@ fn chooses(wish: &Wish, interface: &Interface, places: &[Place]) -> bool {
     }
 }
 
-fn nothing_for(wish: &Wish) -> Report {
-    match &wish.interface {
-        Which::All => Report { interface: "auto".to_owned(), state: State::Sockets(Refusal::NoneFits) },
-        Which::Named(name) => Report { interface: name.clone(), state: State::Sockets(Refusal::Missing) },
-    }
-}
-
 /// Attaches in the driver, or behind it.
 fn attach(
     program: &Program,
@@ -237,3 +241,6 @@ fn attach(
     let link = XdpLink::attach(program, index, AttachMode::Generic).map_err(|error| Refusal::of(&error))?;
     Ok((link, State::Generic(behind)))
 }
+
+#[cfg(test)]
+mod tests;

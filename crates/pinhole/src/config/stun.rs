@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use pinhole_host::stun::tls::{self, Tls};
+use pinhole_host::stun::xdp::Wish;
 use pinhole_host::stun::{SecondIp, Site};
 use pinhole_stun::server::accounts::Accounts;
 use pinhole_stun::server::limit::RateLimit;
@@ -64,6 +65,9 @@ pub struct Stun {
     /// Threads per address and port; 0: one per processor.
     #[serde(default)]
     pub threads: usize,
+    /// Interfaces whose plain requests are answered by an XDP program: names, or "auto".
+    #[serde(default)]
+    pub xdp: Vec<Xdp>,
 }
 
 fn yes() -> bool {
@@ -110,6 +114,27 @@ impl std::str::FromStr for StunAddress {
     }
 }
 
+/// An interface for XDP, and a mode.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Xdp(pub Wish);
+
+impl TryFrom<String> for Xdp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Xdp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
 impl Stun {
     /// The sites to serve, as far as can be told without the host.
     ///
@@ -146,6 +171,9 @@ impl Stun {
                     bail!("the {name} address {ip} is the first one: behaviour discovery needs two");
                 }
             }
+        }
+        if !self.xdp.is_empty() && self.users.is_some() {
+            bail!("XDP answers everyone, and with users only they are answered: give one of both, xdp or users");
         }
         let mut families = BTreeSet::new();
         if let Some(ip) = self.second.iter().chain(&self.partner).find(|ip| !families.insert(ip.is_ipv4())) {

@@ -53,6 +53,17 @@ pub struct Report {
     pub state: State,
 }
 
+impl Report {
+    /// There is no program for `wish`.
+    pub(super) fn without(wish: &Wish, refusal: Refusal) -> Self {
+        let interface = match &wish.interface {
+            Which::All => "auto".to_owned(),
+            Which::Named(name) => name.clone(),
+        };
+        Self { interface, state: State::Sockets(refusal) }
+    }
+}
+
 /// Who answers plain requests that come in by an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -122,9 +133,6 @@ impl fmt::Display for Report {
             State::Native => write!(f, "plain requests on {interface} are answered in its driver (XDP)"),
             State::Generic(behind) => {
                 write!(f, "plain requests on {interface} are answered right behind its driver (generic XDP: {behind})")
-            }
-            State::Sockets(Refusal::NoneFits) => {
-                write!(f, "no XDP, sockets answer everything: {}", Refusal::NoneFits)
             }
             State::Sockets(refusal) => write!(f, "no XDP on {interface}, sockets answer everything: {refusal}"),
         }
