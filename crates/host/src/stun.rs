@@ -6,6 +6,7 @@
 
 mod calls;
 mod counters;
+pub mod flood;
 pub mod load;
 mod server;
 mod shard;

@@ -179,4 +179,18 @@ mod tests {
             assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn what_became_of_an_interface_is_a_line() {
+        let line = |state| Report { interface: "eth0".to_owned(), state }.to_string();
+        assert_eq!(line(State::Native), "plain requests on eth0 are answered in its driver (XDP)");
+        assert_eq!(
+            line(State::Generic(Behind::Asked)),
+            "plain requests on eth0 are answered right behind its driver (generic XDP: as asked)"
+        );
+        assert_eq!(
+            line(State::Sockets(Refusal::Permission)),
+            "no XDP on eth0, sockets answer everything: it needs CAP_BPF and CAP_NET_ADMIN; run as root"
+        );
+    }
 }
