@@ -127,7 +127,13 @@ impl Plan {
                 process.wait(START, || ask(&enter, &place.address(), "0.05", &[]).is_ok())?;
                 let thread = cable.server.pin(SERVER_CORE)?;
                 cable.asker.pin(LOAD_CORE)?;
-                let asked = Asked { server, address: &place.address(), enter: &enter, process: &process, thread: Some(&thread) };
+                let asked = Asked {
+                    server,
+                    address: &place.address(),
+                    enter: &enter,
+                    process: &process,
+                    thread: Some(&thread),
+                };
                 self.measure(&asked, figures)?;
                 self.flood(&asked, &cable.asker.interface, figures)?;
             }

@@ -94,8 +94,9 @@ pub enum If {
 pub enum Helper {
     /// `bpf_map_lookup_elem(map, key)`: the value, or null.
     MapLookup = 1,
-    /// `bpf_xdp_adjust_tail(context, bytes)`: 0, or a negative error. Pointers into the packet are void after it.
-    AdjustTail = 65,
+    /// `bpf_xdp_adjust_head(context, bytes)`: so many bytes fewer at the front, or more if negative; 0, or a negative error.
+    /// Pointers into the packet are void after it.
+    AdjustHead = 44,
     /// `bpf_ktime_get_coarse_ns()`: nanoseconds since boot, as of the last tick (Linux 5.11).
     CoarseNanos = 160,
 }

@@ -58,12 +58,8 @@ impl XdpLink {
     /// EBUSY or EEXIST if there is a program already; EOPNOTSUPP if the driver has no native mode; EPERM without CAP_NET_ADMIN;
     /// what the driver says otherwise, of an MTU or of rings that do not suit it.
     pub fn attach(program: &Program, interface: u32, mode: AttachMode) -> io::Result<Self> {
-        let mut create = Create {
-            prog_fd: program.number(),
-            target_ifindex: interface,
-            attach_type: ATTACH,
-            flags: mode.flags(),
-        };
+        let mut create =
+            Create { prog_fd: program.number(), target_ifindex: interface, attach_type: ATTACH, flags: mode.flags() };
         // SAFETY: these are the first members of the command's arguments, without pointers.
         let descriptor = unsafe { open(Command::LinkCreate, &mut create) }?;
         Ok(Self { descriptor })

@@ -22,9 +22,8 @@ pub(super) enum Command {
 /// that is as long as the arguments say, and may be written to where the command writes.
 pub(super) unsafe fn bpf<T>(command: Command, arguments: &mut T) -> io::Result<i32> {
     // SAFETY: the size is that of the arguments; the rest is the caller's promise.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(arguments), size_of::<T>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(arguments), size_of::<T>()) };
     match i32::try_from(result) {
         Ok(result) if result >= 0 => Ok(result),
         _ => Err(io::Error::last_os_error()),

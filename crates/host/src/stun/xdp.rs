@@ -88,7 +88,8 @@ impl Xdp {
         let mut reports = Vec::new();
         let mut kept = Vec::new();
         for wish in self.wishes.clone() {
-            let chosen: Vec<&Interface> = interfaces.iter().filter(|interface| chooses(&wish, interface, &places)).collect();
+            let chosen: Vec<&Interface> =
+                interfaces.iter().filter(|interface| chooses(&wish, interface, &places)).collect();
             if chosen.is_empty() {
                 let refusal = match wish.interface {
                     Which::All => Refusal::NoneFits,
@@ -117,7 +118,8 @@ impl Xdp {
 
     /// Adds what the programs have done.
     pub(super) fn count(&self, counters: &mut Counters) {
-        let Some(Ok([answered, bytes_out, limited])) = self.memory.as_ref().map(|memory| memory.counters.sum::<COUNTS>())
+        let Some(Ok([answered, bytes_out, limited])) =
+            self.memory.as_ref().map(|memory| memory.counters.sum::<COUNTS>())
         else {
             return;
         };
@@ -220,12 +222,7 @@ fn chooses(wish: &Wish, interface: &Interface, places: &[Place]) -> bool {
 }
 
 /// Attaches in the driver, or behind it.
-fn attach(
-    program: &Program,
-    index: u32,
-    mode: Option<AttachMode>,
-    is_veth: bool,
-) -> Result<(XdpLink, State), Refusal> {
+fn attach(program: &Program, index: u32, mode: Option<AttachMode>, is_veth: bool) -> Result<(XdpLink, State), Refusal> {
     let behind = match mode {
         Some(AttachMode::Generic) => Behind::Asked,
         None if is_veth => Behind::Veth,

@@ -136,7 +136,8 @@ fn ask_everything(socket: &UdpSocket, server: &str) -> (BTreeMap<u32, Vec<u8>>, 
         plain += u64::from(is_plain);
     }
     // The sockets answer in order: who has this answer has all that come.
-    let (last, _) = (0..).map(|number| request(&mut rng, u32::MAX - number)).find(|(bytes, _)| bytes[3] == 12).expect("SOFTWARE");
+    let (last, _) =
+        (0..).map(|number| request(&mut rng, u32::MAX - number)).find(|(bytes, _)| bytes[3] == 12).expect("SOFTWARE");
     let marker = last[8..20].to_vec();
     socket.send_to(&last, server).expect("a route");
     let mut answers = BTreeMap::new();
@@ -293,7 +294,8 @@ fn the_generator_of_frames_measures_it() {
     for host in [&stage.client, &stage.server] {
         command(host, "ethtool -K eth0 gro on");
     }
-    for (server, at) in [("--xdp eth0:native", "10.9.0.2"), ("", "10.9.0.2"), ("--xdp eth0:native", "[2001:db8:9::2]")] {
+    for (server, at) in [("--xdp eth0:native", "10.9.0.2"), ("", "10.9.0.2"), ("--xdp eth0:native", "[2001:db8:9::2]")]
+    {
         let (server, _) = stage.serve(&format!("--no-tcp --listen {at} {server}"));
         let mut command = Command::new(BINARY);
         command.args(["stun", "bench", at, "--flood", "eth0", "--seconds", "0.3", "--json"]);

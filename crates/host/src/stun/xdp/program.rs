@@ -86,6 +86,11 @@ pub(super) const V6: Frame =
 /// The sender's address in an Ethernet header, and the type after it.
 const ETHERNET_SOURCE: i16 = 6;
 const ETHERTYPE: i16 = 12;
+// On the stack, which is below R10: what is the asker's. The highest word is for counting.
+const SAVED: i16 = -64;
+const SAVED_PORT: i16 = SAVED + 8;
+const SAVED_TRANSACTION: i16 = SAVED + 12;
+const SAVED_ADDRESS: i16 = SAVED + 24;
 /// Where the IP header begins.
 const IP: i16 = 14;
 const UDP_HEADER: i16 = 8;
@@ -206,11 +211,14 @@ fn answer(code: &mut Assembler, plan: &Plan<'_>, frame: &Frame, place: &Place, p
         limit::take(code, plan, frame, PACKET, limited);
     }
 
-    let message = HEADER
-        + (4 + 4 + frame.address) * (1 + usize::from(place.answers.has_mapped()))
-        + place.answers.tail().len();
+    let message =
+        HEADER + (4 + 4 + frame.address) * (1 + usize::from(place.answers.has_mapped())) + place.answers.tail().len();
     let grown = message - HEADER;
-    code.mov(Reg::R1, CONTEXT).mov(Reg::R2, grown as i32).call(Helper::AdjustTail);
+    for Kept { from, saved, size, .. } in asker(frame) {
+        code.load(size, Reg::R1, PACKET, from).store(size, Reg::R10, saved, Reg::R1);
+    }
+    // At the front: every driver leaves room there, for headers of tunnels, and not every one behind.
+    code.mov(Reg::R1, CONTEXT).mov(Reg::R2, -(grown as i32)).call(Helper::AdjustHead);
     code.jump_if(Reg::R0, If::NotEqual, 0, pass);
     load_packet(code, frame.with(message), pass);
     turn_around(code, plan, frame, place, message);
@@ -224,6 +232,7 @@ fn answer(code: &mut Assembler, plan: &Plan<'_>, frame: &Frame, place: &Place, p
     let start = frame.message();
     let [high, low] = (grown as u16).to_be_bytes();
     write(code, start, &[0x01, 0x01, high, low]);
+    write(code, start + 4, &MAGIC_COOKIE);
     let mut at = start + HEADER as i16;
     let mut kinds = vec![AttributeType::XOR_MAPPED_ADDRESS];
     kinds.extend(place.answers.has_mapped().then_some(AttributeType::MAPPED_ADDRESS));
@@ -234,7 +243,6 @@ fn answer(code: &mut Assembler, plan: &Plan<'_>, frame: &Frame, place: &Place, p
         at += 4 + 4 + frame.address as i16;
     }
     write(code, at, place.answers.tail());
-    fixed += sum_of(&MAGIC_COOKIE);
 
     code.add(SUM, fixed);
     fold(code, SUM);
@@ -244,6 +252,33 @@ fn answer(code: &mut Assembler, plan: &Plan<'_>, frame: &Frame, place: &Place, p
     code.store(Size::Half, PACKET, frame.checksum(), SUM);
     count(code, &plan.memory.counters, &[(ANSWERED, 1), (BYTES_OUT, message as i32)]);
     code.mov(Reg::R0, action::SEND).exit();
+}
+
+/// Something of the asker's that the answer has too.
+struct Kept {
+    /// Where it is in the request.
+    from: i16,
+    /// Where it is in the answer.
+    to: i16,
+    /// Where it is on the stack meanwhile.
+    saved: i16,
+    size: Size,
+}
+
+/// His Ethernet address, port, transaction and address, piece by piece.
+fn asker(frame: &Frame) -> impl Iterator<Item = Kept> {
+    let id = frame.message() + PLAIN_HEAD.len() as i16;
+    let small = [
+        Kept { from: ETHERNET_SOURCE, to: 0, saved: SAVED, size: Size::Word },
+        Kept { from: ETHERNET_SOURCE + 4, to: 4, saved: SAVED + 4, size: Size::Half },
+        Kept { from: frame.udp, to: frame.udp + 2, saved: SAVED_PORT, size: Size::Half },
+    ];
+    let long = [(id, id, SAVED_TRANSACTION, 12), (frame.source, frame.destination, SAVED_ADDRESS, frame.address)];
+    let words = long.into_iter().flat_map(|(from, to, saved, len)| {
+        let places = words(from, len).zip(words(to, len)).zip(words(saved, len));
+        places.map(|((from, to), saved)| Kept { from, to, saved, size: Size::Word })
+    });
+    small.into_iter().chain(words)
 }
 
 /// Lets only right UDP checksums through; IPv4 may do without.
@@ -257,31 +292,26 @@ fn check_udp(code: &mut Assembler, frame: &Frame, pseudo_header: i32, pass: Labe
     code.jump_if(Reg::R1, If::NotEqual, 0xffff, pass).bind(checked);
 }
 
-/// Ethernet, IP and UDP headers of the answer, all but the UDP checksum.
+/// Ethernet, IP and UDP headers of the answer, all but the UDP checksum, and the transaction.
 fn turn_around(code: &mut Assembler, plan: &Plan<'_>, frame: &Frame, place: &Place, message: usize) {
     let own = octets(place.at.ip());
-    code.load(Size::Word, Reg::R1, PACKET, ETHERNET_SOURCE).store(Size::Word, PACKET, 0, Reg::R1);
-    code.load(Size::Half, Reg::R1, PACKET, ETHERNET_SOURCE + 4).store(Size::Half, PACKET, 4, Reg::R1);
-    code.store_bytes(PACKET, ETHERNET_SOURCE, &plan.ethernet);
-    let udp_length = (UDP_HEADER as u16 + message as u16).to_be_bytes();
-    for (from, to) in words(frame.source, frame.address).zip(words(frame.destination, frame.address)) {
-        code.load(Size::Word, Reg::R1, PACKET, from).store(Size::Word, PACKET, to, Reg::R1);
+    for Kept { to, saved, size, .. } in asker(frame) {
+        code.load(size, Reg::R1, Reg::R10, saved).store(size, PACKET, to, Reg::R1);
     }
+    code.store_bytes(PACKET, ETHERNET_SOURCE, &plan.ethernet).store_bytes(PACKET, ETHERTYPE, &frame.ethertype);
+    let udp_length = (UDP_HEADER as u16 + message as u16).to_be_bytes();
     if frame.family == V4.family {
         let [high, low] = (frame.with(message) as u16 - IP as u16).to_be_bytes();
         // Not to be fragmented, and so without an identification (RFC 6864 §4.1).
         let header = [0x45, 0, high, low, 0, 0, 0x40, 0, HOPS, UDP];
         code.store_bytes(PACKET, IP, &header);
-        // The asker's address is still in R1.
-        code.add(Reg::R1, sum_of(&header) + sum_of(&own));
+        code.load(Size::Word, Reg::R1, Reg::R10, SAVED_ADDRESS).add(Reg::R1, sum_of(&header) + sum_of(&own));
         fold(code, Reg::R1);
         code.xor(Reg::R1, 0xffff).store(Size::Half, PACKET, IP + 10, Reg::R1);
     } else {
         code.store_bytes(PACKET, IP, &[0x60, 0, 0, 0, udp_length[0], udp_length[1], UDP, HOPS]);
     }
-    code.store_bytes(PACKET, frame.source, &own);
-    code.load(Size::Half, Reg::R1, PACKET, frame.udp).store(Size::Half, PACKET, frame.udp + 2, Reg::R1);
-    code.store_bytes(PACKET, frame.udp, &place.at.port().to_be_bytes());
+    code.store_bytes(PACKET, frame.source, &own).store_bytes(PACKET, frame.udp, &place.at.port().to_be_bytes());
     code.store_bytes(PACKET, frame.udp + 4, &udp_length);
 }
 

@@ -98,7 +98,10 @@ impl Stage {
         assert_eq!((length, from.to_string().as_str(), &answer[8..20]), (32, at, &b"transaction!"[..]));
     }
 
-    fn change_server(&self, change: impl FnOnce(&mut crate::netlink::Socket, u32) -> Result<(), crate::netlink::Error> + Send) {
+    fn change_server(
+        &self,
+        change: impl FnOnce(&mut crate::netlink::Socket, u32) -> Result<(), crate::netlink::Error> + Send,
+    ) {
         let run = || {
             let mut socket = route::open()?;
             let index = link::find(&mut socket, "eth0")?.index;

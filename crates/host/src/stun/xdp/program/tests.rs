@@ -64,11 +64,8 @@ impl Oracle {
 
 /// One address with both families, two addresses and ports of one, and a partner that has the second.
 fn layouts() -> Vec<Layout> {
-    let two = |first: &str, second: Second| Layout {
-        second_port: Some(3_479),
-        second,
-        ..Layout::single(address(first))
-    };
+    let two =
+        |first: &str, second: Second| Layout { second_port: Some(3_479), second, ..Layout::single(address(first)) };
     vec![
         Layout::single(address("198.51.100.9:3478")),
         Layout::single(address("[2001:db8::9]:3478")),
