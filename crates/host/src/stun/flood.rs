@@ -2,8 +2,8 @@
 //!
 //! The kernel makes frames out of nothing and sends them by an interface (BPF_PROG_TEST_RUN with live frames, Linux 5.18); a
 //! program writes a request into each. Another one at the same interface counts the answers and throws them away. Both are in the
-//! driver: the interface and its neighbour have to take what is sent there. For a veth pair that means that the other end has an
-//! XDP program too, or `ethtool -K … gro on`.
+//! driver: the interface has to be able to send from there. A veth is if its other end has an XDP program too, or
+//! `ethtool -K … gro on`.
 
 use std::fmt;
 use std::io;

@@ -80,7 +80,8 @@ pub enum State {
 pub enum Behind {
     /// It was asked for.
     Asked,
-    /// The other end of a veth pair takes what is sent in the driver only under conditions that are not to be seen from here.
+    /// The other end of a veth pair takes what is sent in the driver only if it has an XDP program too (veth_xdp_flush of
+    /// drivers/net/veth.c), which is not to be seen from here.
     Veth,
     /// The driver does not do it, or not now: what it said.
     Driver(String),
@@ -143,7 +144,9 @@ impl fmt::Display for Behind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("as asked"),
-            Self::Veth => f.write_str("a veth whose other end may not take native frames; `:native` insists"),
+            Self::Veth => {
+                f.write_str("a veth, which sends from its driver only to an end with an XDP program; `:native` insists")
+            }
             Self::Driver(said) => write!(f, "its driver says: {said}"),
         }
     }
