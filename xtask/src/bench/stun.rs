@@ -43,7 +43,8 @@ pub(super) fn run(args: &[String]) -> Result<()> {
             _ => bail!("there is no {name}; there are --rounds, --seconds and --rate"),
         }
     }
-    for build in [&["--package", "pinhole"][..], &["--package", "pinhole-host", "--example", "stun_bench_echo"]] {
+    let examples = ["--package", "pinhole-host", "--example", "stun_bench_echo", "--example", "stun_bench_end"];
+    for build in [&["--package", "pinhole"][..], &examples] {
         if !Command::new("cargo").args(["build", "--release"]).args(build).status()?.success() {
             bail!("cargo build {} failed", build.join(" "));
         }
@@ -124,17 +125,17 @@ impl Plan {
             for (server, figures) in &mut servers {
                 let mut process = server.start(&cable.server.enter(), SERVER_CORE, &place, &scratch)?;
                 let enter = cable.asker.enter();
+                let native = server.xdp.then(|| cable.asker.take_native_frames(&scratch)).transpose()?;
                 process.wait(START, || ask(&enter, &place.address(), "0.05", &[]).is_ok())?;
                 let thread = cable.server.pin(SERVER_CORE)?;
                 cable.asker.pin(LOAD_CORE)?;
-                let asked = Asked {
-                    server,
-                    address: &place.address(),
-                    enter: &enter,
-                    process: &process,
-                    thread: Some(&thread),
-                };
+                let address = place.address();
+                let (process, thread) = (&process, Some(&thread));
+                let asked = Asked { server, address: &address, enter: &enter, process, thread };
                 self.measure(&asked, figures)?;
+                // The generator has a program of its own.
+                drop(native);
+                cable.asker.prefer()?;
                 self.flood(&asked, &cable.asker.interface, figures)?;
             }
         }

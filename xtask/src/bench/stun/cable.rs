@@ -5,12 +5,14 @@
 //! them take frames that come from the other end's driver.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::servers::find;
-use crate::bench::process::output;
+use crate::bench::process::{Process, output, release};
 
 /// The ends: the server's, and the asker's. Dropped, they are gone.
 pub(super) struct Cable {
@@ -83,8 +85,32 @@ impl End {
         output(Command::new("ip").args(["netns", "exec", &self.namespace]).args(words))
     }
 
+    /// Has what the other end's driver sends arrive, which takes a program at this end, until what is returned is dropped.
+    pub(super) fn take_native_frames(&self, scratch: &Path) -> Result<Process> {
+        let mut words = self.enter();
+        words.extend([release().join("examples/stun_bench_end").display().to_string(), self.interface.clone()]);
+        let log = scratch.join("end");
+        let mut process = Process::start(Command::new(&words[0]).args(&words[1..]), log.clone())?;
+        let is_attached = || fs::read_to_string(&log).is_ok_and(|said| said.contains("attached"));
+        process.wait(Duration::from_secs(20), is_attached)?;
+        Ok(process)
+    }
+
+    /// Lets its thread come before all else on its core: a generator that has no end would keep it from taking answers.
+    pub(super) fn prefer(&self) -> Result<()> {
+        output(Command::new("chrt").args(["--fifo", "--pid", "1", &self.thread()?.pid])).map(drop)
+    }
+
     /// Puts its thread on a core: which it is. A program that is attached or taken away may have made it anew.
     pub(super) fn pin(&self, core: &str) -> Result<Thread> {
+        let thread = self.thread()?;
+        output(Command::new("taskset").args(["-cp", core, &thread.pid]))?;
+        output(Command::new("chrt").args(["--other", "--pid", "0", &thread.pid]))?;
+        Ok(thread)
+    }
+
+    /// The kernel's thread for it.
+    fn thread(&self) -> Result<Thread> {
         let name = format!("napi/{}-", self.interface);
         for entry in fs::read_dir("/proc")? {
             let path = entry?.path();
@@ -92,7 +118,6 @@ impl End {
             // Older kernels keep no more than 15 bytes of a name.
             let is_it = comm.starts_with(&name) || comm.trim_end().len() == 15 && name.starts_with(comm.trim_end());
             let Some(pid) = path.file_name().and_then(|pid| pid.to_str()).filter(|_| is_it) else { continue };
-            output(Command::new("taskset").args(["-cp", core, pid]))?;
             return Ok(Thread { pid: pid.to_owned() });
         }
         bail!("the kernel has no thread {name}: it takes Linux 5.12")
