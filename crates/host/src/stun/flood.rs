@@ -211,9 +211,9 @@ impl Memory {
         code.unless_bytes(Reg::R1, PACKET, udp + 2, &own.port().to_be_bytes(), pass);
         code.unless_bytes(Reg::R1, PACKET, message, &[1, 1], pass);
         // The address is the first attribute of all servers that are measured, whichever of both attributes it is.
-        let masked = code.label();
+        let not_xored = code.label();
         let [high, low] = AttributeType::XOR_MAPPED_ADDRESS.0.to_be_bytes();
-        code.unless_bytes(Reg::R1, PACKET, attributes, &[high, low], masked);
+        code.unless_bytes(Reg::R1, PACKET, attributes, &[high, low], not_xored);
         code.load(Size::Half, Reg::R1, PACKET, attributes + 6).xor(Reg::R1, half([PLAIN_HEAD[4], PLAIN_HEAD[5]]));
         code.jump_if(Reg::R1, If::NotEqual, half(own.port().to_be_bytes()), pass);
         for word in 0..(length as i16 - 4) / 4 {
@@ -223,7 +223,7 @@ impl Memory {
             code.jump_if32(Reg::R1, If::NotEqual, crate::bpf::word(expected), pass);
         }
         let right = code.label();
-        code.jump(right).bind(masked);
+        code.jump(right).bind(not_xored);
         let [high, low] = AttributeType::MAPPED_ADDRESS.0.to_be_bytes();
         code.unless_bytes(Reg::R1, PACKET, attributes, &[high, low], pass);
         code.unless_bytes(Reg::R1, PACKET, attributes + 4, &mapped[..length], pass);

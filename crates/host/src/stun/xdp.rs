@@ -29,8 +29,6 @@ pub use wish::{Behind, Refusal, Report, State, Which, Wish};
 
 /// Addresses and ports that a program serves, at most: it compares with one after another.
 const PLACES: usize = 64;
-/// `IFF_*` of an interface that XDP is of no use for, though it is up: what it sends comes back to itself.
-const LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;
 
 /// The programs in front of a server.
 #[derive(Debug)]
@@ -213,7 +211,7 @@ fn chooses(wish: &Wish, interface: &Interface, places: &[Place]) -> bool {
         Which::All => {
             let is_served = |ip: IpAddr| places.iter().any(|place| place.at.ip() == ip);
             link.is_up()
-                && link.flags & LOOPBACK == 0
+                && !link.is_loopback()
                 && link.ethernet.is_some()
                 && link.master.is_none()
                 && interface.addresses.iter().any(|address| is_served(address.net.addr()))

@@ -118,12 +118,8 @@ impl Refusal {
 
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
-        match Self::of(&error.source) {
-            Self::Kernel(_) => Self::Kernel(error.to_string()),
-            // EACCES is also what the verifier says of a program that reads where it must not.
-            _ if !error.log.is_empty() => Self::Kernel(error.to_string()),
-            refusal => refusal,
-        }
+        // EACCES is also what the verifier says of a program that reads where it must not; only then is there a log.
+        if error.log.is_empty() { Self::of(&error.source) } else { Self::Kernel(error.to_string()) }
     }
 }
 
