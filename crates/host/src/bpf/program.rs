@@ -36,7 +36,7 @@ pub struct Program {
 /// Why a program was not loaded.
 #[derive(Debug)]
 pub struct LoadError {
-    /// The kernel's error: `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN.
+    /// The kernel's error: EPERM without CAP_BPF and CAP_NET_ADMIN.
     pub source: io::Error,
     /// What the verifier said about it, if anything.
     pub log: String,
@@ -132,7 +132,8 @@ impl Program {
             Ok(program) => return Ok(program),
             Err(error) => error,
         };
-        if error.kind() == io::ErrorKind::PermissionDenied {
+        // EACCES, on the other hand, is what the verifier says.
+        if error.raw_os_error() == Some(libc::EPERM) {
             return Err(LoadError { source: error, log: String::new() });
         }
         let mut log = vec![0; LOG];

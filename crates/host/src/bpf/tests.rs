@@ -1,7 +1,5 @@
 //! Programs that the kernel verifies and runs, and the bytes they are made of.
 
-use std::io;
-
 use super::{Assembler, Helper, If, Map, Program, Reg, Size, action};
 
 /// Says why a test did nothing, in a way nobody overlooks.
@@ -14,7 +12,7 @@ fn skip<T>() -> Option<T> {
 fn load(assembler: Assembler) -> Option<Program> {
     match Program::load("test", &assembler.finish()) {
         Ok(program) => Some(program),
-        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => skip(),
+        Err(error) if error.source.raw_os_error() == Some(libc::EPERM) => skip(),
         Err(error) => panic!("{error}\n{}", error.log),
     }
 }
@@ -76,7 +74,7 @@ fn bytes_are_compared_and_stored_whole_whatever_their_number() {
 #[test]
 fn what_a_program_counts_is_read() {
     let counters = match Map::counters::<2>("test") {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => skip(),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => skip(),
         counters => Some(counters.expect("a map")),
     };
     let Some(counters) = counters else { return };
@@ -98,7 +96,7 @@ fn the_verifier_s_reason_is_told() {
     let mut code = Assembler::new();
     code.load(Size::Word, Reg::R0, Reg::R5, 0).exit();
     let error = Program::load("test", &code.finish()).expect_err("it reads what nobody wrote");
-    if error.source.kind() != io::ErrorKind::PermissionDenied {
+    if error.source.raw_os_error() != Some(libc::EPERM) {
         assert!(error.to_string().contains("R5 !read_ok"), "{error}");
     }
 }
