@@ -15,5 +15,6 @@ mod restore;
 mod servers;
 mod stun;
 mod stun_query;
+mod stun_xdp;
 mod support;
 mod timewait;

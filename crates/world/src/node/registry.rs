@@ -37,7 +37,8 @@ impl RegistryProgram {
             addresses: Vec::new(),
         };
         let own = inside(member, DNS);
-        let config = Config { zones: vec![zone], listen: vec![own.ip()] };
+        // Without a relay: what is looked at here is who becomes direct.
+        let config = Config { zones: vec![zone], listen: vec![own.ip()], relay: None };
         Self {
             registry: Registry::new(now, config),
             own,
@@ -98,6 +99,8 @@ impl RegistryProgram {
                 Output::Event(event) => desk.events.push((desk.now, event)),
                 // Every question comes to the machine here, which has the answers itself.
                 Output::Publish { .. } => {}
+                // There is no relay that would offer one.
+                Output::OpenLane(_) => {}
             }
         }
     }
