@@ -28,6 +28,7 @@
 
 mod desk;
 mod opener;
+mod openings;
 mod prober;
 mod word;
 
@@ -292,7 +293,7 @@ impl Spray {
         let mut desk = Desk::new(now, &settings);
         let refused = if !is_one_host(settings.remote.endpoint.ip()) {
             Some(Reason::NoTarget)
-        } else if settings.local.is_hard() && settings.remote.ports.is_hard() {
+        } else if !can_meet(&settings.local, &settings.remote.ports) {
             Some(Reason::Unpredictable)
         } else {
             None
@@ -362,6 +363,15 @@ impl Machine for Spray {
             Side::Opener(opener) => opener.deadline(&self.desk),
             Side::Refused => None,
         }
+    }
+}
+
+/// Whether what is known of both NATs lets the two meet: one keeps its port, or both count. Against a NAT that draws, a
+/// NAT that counts is no help: each of its ports is good for one probe, towards one of the other's 64,512.
+const fn can_meet(local: &Guess, remote: &Guess) -> bool {
+    match (local, remote) {
+        (Guess::Fixed, _) | (_, Guess::Fixed) | (Guess::Sequential(_), Guess::Sequential(_)) => true,
+        (Guess::Sequential(_) | Guess::Block { .. } | Guess::Random { .. } | Guess::Unknown, _) => false,
     }
 }
 

@@ -2,4 +2,5 @@
 //! test asks for is what the project promises, and the measured figures are in docs/benchmarks.md.
 
 mod birthday;
+pub mod plans;
 pub mod world;

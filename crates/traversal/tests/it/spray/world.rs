@@ -28,6 +28,7 @@ const INSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 77);
 /// Where both ask how their NAT maps.
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 9), 3_478);
+const OTHER_SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 3_478);
 /// The first four bytes of a WireGuard packet with data, and some.
 const WIREGUARD: [u8; 32] =
     [4, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
@@ -122,6 +123,8 @@ pub struct Sent {
     pub at: Instant,
     /// 0 for the prober.
     pub host: usize,
+    /// The port that its NAT gave it; `None` if the NAT did not let it out.
+    pub seen: Option<u16>,
     pub to: SocketAddr,
 }
 
@@ -189,8 +192,8 @@ impl World {
     fn introduce(&mut self, plan: &Plan) {
         let seen = [0, 1].map(|at| {
             let endpoint = self.map(at, OWN, SERVER).expect("the NAT maps");
-            // From another port of the server: is the endpoint the same?
-            let again = self.map(at, OWN, SocketAddrV4::new(*SERVER.ip(), 3_479)).expect("the NAT maps");
+            // Towards another server: is the endpoint the same?
+            let again = self.map(at, OWN, OTHER_SERVER).expect("the NAT maps");
             let samples: Vec<Sample> = (0..24u16)
                 .filter_map(|_| {
                     self.pass(Duration::from_millis(8));
@@ -364,9 +367,11 @@ impl World {
             Via::Extra(number) => host.extras[usize::from(number)],
         };
         let packet = datagram(SocketAddrV4::new(INSIDE, port), remote, ttl, bytes);
-        self.sent.push(Sent { at: self.now, host: at, to });
         let (now, link) = (self.now, self.hosts[at].link);
-        if let Some(packet) = self.hosts[at].nat.out(now, packet) {
+        let packet = self.hosts[at].nat.out(now, packet);
+        let seen = packet.as_deref().and_then(|packet| Flow::of(packet).ok()).map(|flow| flow.src.port());
+        self.sent.push(Sent { at: now, host: at, seen, to });
+        if let Some(packet) = packet {
             self.core.handle_input(now, pinhole_lab::Input::Packet(link, packet));
             self.deliver();
         }
