@@ -133,27 +133,40 @@ fn a_counter_is_followed_in_passes_that_reach_farther() {
     assert_eq!(passes, [39, 48, 64, 87]);
 }
 
+/// Ports of a meeting at 500 a second.
+fn met(sequence: Sequence) -> Vec<u16> {
+    let mut meeting = Meeting::new(Instant::EPOCH, sequence, sequence);
+    let mut now = Instant::EPOCH;
+    let next = || {
+        now += Duration::from_millis(2);
+        meeting.next(now)
+    };
+    std::iter::from_fn(next).collect()
+}
+
 #[test]
-fn two_that_count_alone_meet_at_once() {
-    let alone = Sequence { next: 3_000, step: 1, others: 0, age_ms: 0 };
-    let mut meeting = Meeting::new(Instant::EPOCH, alone, Sequence { next: 9_000, step: -1, ..alone });
-    let first: Vec<u16> = (0..8).filter_map(|_| meeting.next(Instant::EPOCH)).collect();
-    assert!(first[..3].contains(&9_000), "nobody else has opened anything: {first:?}");
-    assert!(first.iter().all(|port| (8_980..=9_000).contains(port)), "{first:?}");
+fn two_that_count_alone_try_every_small_difference_at_once() {
+    let ports = met(Sequence { next: 3_000, step: 1, others: 0, age_ms: 50 });
+    let tried: Vec<i32> = ports.iter().zip(3_000..).take(20).map(|(&port, n)| i32::from(port) - n).collect();
+    assert!((0..=5).all(|sum| tried.contains(&sum)), "{tried:?}");
 }
 
 #[test]
 fn a_meeting_goes_to_no_port_twice_and_leaves_no_low_number_out() {
-    let busy = Sequence { next: 3_000, step: 1, others: 35, age_ms: 150 };
-    let mut meeting = Meeting::new(Instant::EPOCH, busy, busy);
-    let mut now = Instant::EPOCH;
-    let mut ports: Vec<u16> = std::iter::from_fn(|| {
-        now += Duration::from_millis(2);
-        meeting.next(now)
-    })
-    .collect();
-    assert!(ports.len() <= OPENED as usize - 32, "{}: the opener is ahead", ports.len());
-    ports.sort_unstable();
-    assert!(ports.windows(2).all(|pair| pair[0] < pair[1]), "{ports:?}");
-    assert!((3_000..3_048).all(|port| ports.contains(&port)), "{ports:?}");
+    for others in [0, 1, 5, 35, 100, 1_000, u16::MAX] {
+        let mut ports = met(Sequence { next: 3_000, step: 1, others, age_ms: 150 });
+        assert_eq!(ports.len(), 200);
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|pair| pair[0] < pair[1]), "{others}: {ports:?}");
+        let low = if others < 30 { 4 } else { 24 };
+        assert!((3_000..3_000 + low).all(|port| ports.contains(&port)), "{others}: {ports:?}");
+    }
+}
+
+#[test]
+fn a_busy_meeting_crosses_every_likely_difference_odd_and_even() {
+    let ports = met(Sequence { next: 3_000, step: 1, others: 35, age_ms: 150 });
+    let tried: Vec<i32> = ports.iter().zip(3_000..).map(|(&port, n)| i32::from(port) - n).collect();
+    // 74 a second for 350 ms are 26; at the end it is 400 ms later.
+    assert!((10..=70).all(|sum| tried.contains(&sum)), "{tried:?}");
 }

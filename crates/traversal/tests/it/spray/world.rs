@@ -190,25 +190,27 @@ impl World {
 
     /// Where the peer's own WireGuard is seen by the registry, and how its ports are chosen: as its own samples tell.
     fn introduce(&mut self, plan: &Plan) {
+        let mut samples = [Vec::new(), Vec::new()];
+        for _ in 0..24 {
+            self.pass(Duration::from_millis(8));
+            for at in [0, 1] {
+                let inside = 20_000 + self.rng.below(12_000) as u16;
+                if let Some(external) = self.map(at, inside, SERVER) {
+                    samples[at].push(Sample { at: self.now, inside, external: external.port() });
+                }
+            }
+        }
         let seen = [0, 1].map(|at| {
             let endpoint = self.map(at, OWN, SERVER).expect("the NAT maps");
             // Towards another server: is the endpoint the same?
             let again = self.map(at, OWN, OTHER_SERVER).expect("the NAT maps");
-            let samples: Vec<Sample> = (0..24u16)
-                .filter_map(|_| {
-                    self.pass(Duration::from_millis(8));
-                    let inside = 20_000 + self.rng.below(12_000) as u16;
-                    let external = self.map(at, inside, SERVER)?.port();
-                    Some(Sample { at: self.now, inside, external })
-                })
-                .collect();
-            let last = self.now;
-            let guess = if endpoint == again { Guess::Fixed } else { Guess::of(&samples, again.port()) };
-            (SocketAddr::V4(endpoint), guess, last)
+            let guess = if endpoint == again { Guess::Fixed } else { Guess::of(&samples[at], again.port()) };
+            (SocketAddr::V4(endpoint), guess)
         });
+        let sampled = self.now;
         self.pass(plan.told_after);
         for at in [0, 1] {
-            let guess = |(_, guess, last): &(_, Guess, Instant)| guess.clone().aged(self.now.since(*last));
+            let guess = |(_, guess): &(_, Guess)| guess.clone().aged(self.now.since(sampled));
             let (local, remote) = (guess(&seen[at]), guess(&seen[1 - at]));
             let settings = &mut self.hosts[at].settings;
             settings.local = local;
