@@ -7,8 +7,11 @@
 //! The world is that of the tests: NATs of `netfilter`, links of the laboratory, a round trip of 80 ms. Time to direct is from
 //! the moment in which both are told until both know that the way is proven, the hand-over included.
 
+// What only tests look at is dead here.
+#[allow(dead_code)]
 #[path = "../tests/it/spray/plans.rs"]
 mod plans;
+#[allow(dead_code)]
 #[path = "../tests/it/spray/world.rs"]
 mod world;
 
@@ -24,14 +27,6 @@ fn main() {
     );
     for (name, plan) in NAMED.iter().filter(|(name, _)| name.contains(&wanted)) {
         let plans = Plans::run(&plan(), seeds);
-        if std::env::var("SHOW").is_ok() {
-            for (seed, end) in plans.ends().iter().enumerate().filter(|(_, end)| !end.carries).take(6) {
-                println!("{seed}: {end:?}");
-                let mut world = world::World::new(&plan(), seed as u64);
-                let s = world.settings_mut(0);
-                println!("   {:?} {:?}", s.local, s.remote);
-            }
-        }
         let share = |count: usize| format!("{:.2} %", 100.0 * count as f64 / seeds as f64);
         println!(
             "{name:<44} {:>7} {:>7} {:>8} {:>8} {:>7} {:>7}",

@@ -34,6 +34,8 @@ pub const MOST_RUNS: usize = 4;
 pub const LOWEST: u16 = 1_024;
 /// Mappings that a counter makes while it is sampled, at most; more and it is none that can be followed.
 const MOST_STEPS: i32 = 2_048;
+/// So many random ports in order are no chance: one in 10! tries.
+const MOST_CHANCE: usize = 10;
 /// Fewer samples than this are no sequence.
 const FEWEST: usize = 4;
 
@@ -87,7 +89,8 @@ pub struct Sequence {
 impl Guess {
     /// What `samples`, in the order in which they were taken, say of a NAT whose mappings depend on the destination.
     /// `known` is the external port of the host's WireGuard, which a NAT that preserves ports gives again, or the next
-    /// above.
+    /// above. A counter is worth only as much as its last sample is fresh, and what others open is known the better the
+    /// longer it was watched: two dozen samples once, and a few again right before the guess is told, are good.
     pub fn of(samples: &[Sample], known: u16) -> Self {
         if samples.is_empty() {
             return Self::Unknown;
@@ -98,7 +101,8 @@ impl Guess {
         }
         let ports: Vec<u16> = samples.iter().map(|sample| sample.external).collect();
         if samples.len() >= FEWEST
-            && let Some(step) = step(std::slice::from_ref(&ports)).and_then(|step| i16::try_from(step).ok())
+            && let Some(step) = step(std::slice::from_ref(&ports)).or_else(|| direction(&ports))
+            && let Ok(step) = i16::try_from(step)
         {
             return Self::Sequential(Sequence::of(samples, step));
         }
@@ -173,6 +177,22 @@ impl Sequence {
         let by = u16::try_from(by.as_millis()).unwrap_or(u16::MAX);
         Self { age_ms: self.age_ms.saturating_add(by), ..self }
     }
+}
+
+/// The step of a counter that others use so much that few of our ports follow each other: nearly all go one way, and by
+/// little. Random ports of however small a block do so never.
+fn direction(ports: &[u16]) -> Option<i32> {
+    let apart: Vec<i32> = ports.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).collect();
+    [1, -1].into_iter().find_map(|way| {
+        let follows = |apart: &&i32| (1..=MOST_STEPS).contains(&(*apart * way));
+        let steps: Vec<i32> = apart.iter().filter(follows).copied().collect();
+        let step = steps.iter().fold(0, |divisor, &apart| greatest_common_divisor(divisor, apart * way));
+        (steps.len() * 10 >= apart.len() * 9 && apart.len() >= MOST_CHANCE).then_some(step * way)
+    })
+}
+
+fn greatest_common_divisor(a: i32, b: i32) -> i32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

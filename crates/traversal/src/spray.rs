@@ -21,11 +21,12 @@
 //!
 //! **What protects others.** All packets of an attempt go to one address, [`Remote::endpoint`]'s: by construction, since a
 //! packet is given a port only. That must be the address at which the registry itself sees the peer. Their number and rate are
-//! bounded ([`Limits`]), and they never go to ports below 1024.
+//! bounded ([`Limits`]), how often there may be an attempt is too ([`Allowance`]), and they never go to ports below 1024.
 //! Nothing unauthenticated is answered, and what is answered gets one packet of its size. docs/security.md says more.
 //!
 //! Not here: signalling, sockets, WireGuard, the rewrite that hands a hole over, and the derivation of the secret.
 
+mod allowance;
 mod desk;
 mod opener;
 mod openings;
@@ -37,6 +38,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
 
+pub use allowance::{Allowance, Denied};
 pub use word::Refused;
 
 use crate::ports::Guess;
@@ -381,3 +383,6 @@ fn is_one_host(ip: IpAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0);
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_broadcast)
 }
+
+#[cfg(test)]
+mod tests;

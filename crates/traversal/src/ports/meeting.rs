@@ -26,7 +26,7 @@ const TRIED: i32 = 200;
 pub const OPENED: u32 = 256;
 /// How long, in seconds, a guess may have been on its way when the prober begins, beyond what it says itself.
 const WAY: f64 = 0.2;
-/// By how much of itself what others open may be wrong: it was seen for some tenths of a second.
+/// By how much of itself what others open may be wrong: it was seen for a short time only.
 const OFF: f64 = 0.3;
 /// Somebody always opens something, per second and side.
 const LEAST_OTHERS: f64 = 2.0;

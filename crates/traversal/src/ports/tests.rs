@@ -50,6 +50,8 @@ fn samples_tell_a_counter_a_block_and_chance_apart() {
     // Four samples, 10 ms apart, with two mappings of others between them: 66 a second.
     let counter = Guess::of(&samples([3_000, 3_002, 3_006, 3_008, 3_010]), 1);
     assert_eq!(counter, Guess::Sequential(Sequence { next: 3_012, step: 2, others: 25, age_ms: 0 }));
+    let busy = Guess::of(&samples([3_000, 3_008, 3_016, 3_040, 3_044, 3_056, 3_076, 3_092, 3_096, 3_100, 3_140]), 1);
+    assert!(matches!(busy, Guess::Sequential(Sequence { next: 3_144, step: 4, .. })), "{busy:?}");
     let kept: Vec<Sample> = samples([0; 6]).iter().map(|s| Sample { external: s.inside, ..*s }).collect();
     assert_eq!(Guess::of(&kept, 51_820), Guess::Sequential(Sequence { next: 51_820, step: 1, others: 0, age_ms: 0 }));
     let block = Guess::of(&samples([40_100, 40_450, 40_010, 40_333, 40_200, 40_071]), 1);

@@ -45,16 +45,18 @@ pub fn preserving() -> Kind {
     hard(AddressAndPortDependent, Allocation::Preserving)
 }
 
-fn restricted() -> Kind {
+/// The home that most have.
+pub fn restricted() -> Kind {
     easy(AddressAndPortDependent)
 }
 
 /// With so many flows of others a second on each side.
-fn busy(others: u32, plan: Plan) -> Plan {
+pub fn busy(others: u32, plan: Plan) -> Plan {
     Plan { others: [others, others], ..plan }
 }
 
-fn lossy(plan: Plan) -> Plan {
+/// Each link loses one packet in twenty.
+pub fn lossy(plan: Plan) -> Plan {
     Plan { loss: 0.05, ..plan }
 }
 
@@ -102,6 +104,11 @@ impl Plans {
         ends.sort_by_key(|(seed, _)| *seed);
         let ends = ends.into_iter().map(|(_, end)| end).collect();
         Self { ends }
+    }
+
+    /// What is said of it, in thousandths.
+    pub fn share(&self) -> usize {
+        self.direct() * 1_000 / self.ends.len()
     }
 
     pub fn ends(&self) -> &[End] {

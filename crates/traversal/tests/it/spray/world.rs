@@ -118,7 +118,7 @@ struct Host {
 }
 
 /// What the tap saw of a packet that a host sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sent {
     pub at: Instant,
     /// 0 for the prober.
@@ -126,6 +126,7 @@ pub struct Sent {
     /// The port that its NAT gave it; `None` if the NAT did not let it out.
     pub seen: Option<u16>,
     pub to: SocketAddr,
+    pub bytes: Vec<u8>,
 }
 
 pub struct World {
@@ -191,8 +192,9 @@ impl World {
     /// Where the peer's own WireGuard is seen by the registry, and how its ports are chosen: as its own samples tell.
     fn introduce(&mut self, plan: &Plan) {
         let mut samples = [Vec::new(), Vec::new()];
-        for _ in 0..24 {
-            self.pass(Duration::from_millis(8));
+        for number in 0..28 {
+            // As a discovery does, and a few more when there is a reason to ask for the peer.
+            self.pass(if number == 24 { Duration::from_secs(1) } else { Duration::from_millis(8) });
             for at in [0, 1] {
                 let inside = 20_000 + self.rng.below(12_000) as u16;
                 if let Some(external) = self.map(at, inside, SERVER) {
@@ -372,22 +374,22 @@ impl World {
         let (now, link) = (self.now, self.hosts[at].link);
         let packet = self.hosts[at].nat.out(now, packet);
         let seen = packet.as_deref().and_then(|packet| Flow::of(packet).ok()).map(|flow| flow.src.port());
-        self.sent.push(Sent { at: now, host: at, seen, to });
+        self.sent.push(Sent { at: now, host: at, seen, to, bytes: bytes.to_vec() });
         if let Some(packet) = packet {
             self.core.handle_input(now, pinhole_lab::Input::Packet(link, packet));
             self.deliver();
         }
     }
 
-    /// Sends something to a host as if it came from anywhere.
-    pub fn forge(&mut self, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
-        let at = usize::from(*to.ip() == self.hosts[1].public);
-        self.arrive(at, datagram(from, to, 64, bytes));
+    /// Somebody sends something to a host's NAT, as if it came from anywhere.
+    pub fn forge(&mut self, from: SocketAddrV4, host: usize, port: u16, bytes: &[u8]) {
+        let to = SocketAddrV4::new(self.hosts[host].public, port);
+        self.arrive(host, datagram(from, to, 64, bytes));
     }
 
-    /// A datagram that arrives at a host's socket, from whom it says, past its NAT.
-    pub fn whisper(&mut self, at: usize, via: Via, from: SocketAddr, bytes: &[u8]) {
-        self.tell(at, Input::Received { via, from, bytes: bytes.to_vec() });
+    /// The ports of a host's NAT towards its peer, as an eavesdropper knows them.
+    pub fn ports(&self, host: usize) -> Vec<u16> {
+        self.sent.iter().filter(|sent| sent.host == host).filter_map(|sent| sent.seen).collect()
     }
 
     fn deliver(&mut self) {
