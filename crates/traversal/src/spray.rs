@@ -22,7 +22,7 @@
 //! **What protects others.** All packets of an attempt go to one address, [`Remote::endpoint`]'s: by construction, since a
 //! packet is given a port only. That must be the address at which the registry itself sees the peer. Their number and rate are
 //! bounded ([`Limits`]), how often there may be an attempt is too ([`Allowance`]), and they never go to ports below 1024.
-//! Nothing unauthenticated is answered, and what is answered gets one packet of its size. docs/security.md says more.
+//! Nothing unauthenticated is answered, and a word gets one of its size, once. docs/security.md says more.
 //!
 //! Not here: signalling, sockets, WireGuard, the rewrite that hands a hole over, and the derivation of the secret.
 
@@ -266,13 +266,15 @@ pub struct Counters {
     pub mirrored: u32,
     /// Words that the secret does not fit.
     pub forged: u32,
-    /// Authentic words that were not answered, because [`MOST_ANSWERS`] were.
-    pub unanswered: u32,
+    /// Authentic words that came for the second time the same way, or after [`MOST_HEARD`].
+    pub repeated: u32,
+    /// Nominations by another socket than the one that they are about, and answers from another port.
+    pub misplaced: u32,
 }
 
-/// Answers to words that a peer repeats, at most: an attempt needs a dozen, and a recorded word that is sent again and again
-/// gets no more.
-pub const MOST_ANSWERS: u32 = 64;
+/// Words of the peer that count, at most: all its probes, and as many again. Each gets at most one answer of its size for each
+/// way that it comes, so this bounds what somebody can make of a host who sees the peer's words and carries them on.
+pub const MOST_HEARD: usize = 2_048;
 
 /// One attempt; see the module.
 #[derive(Debug)]
@@ -317,10 +319,10 @@ impl Spray {
     }
 
     fn receive(&mut self, now: Instant, via: Via, from: SocketAddr, bytes: &[u8]) {
-        let Some(word) = self.desk.read(from, bytes) else { return };
+        let Some(said) = self.desk.read(via, from, bytes) else { return };
         match &mut self.side {
-            Side::Prober(prober) => prober.on_word(now, via, from.port(), word, &mut self.desk),
-            Side::Opener(opener) => opener.on_word(now, via, from.port(), word, &mut self.desk),
+            Side::Prober(prober) => prober.on_word(now, via, from.port(), said, &mut self.desk),
+            Side::Opener(opener) => opener.on_word(now, via, from.port(), said, &mut self.desk),
             Side::Refused => {}
         }
     }

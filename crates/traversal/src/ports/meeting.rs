@@ -14,7 +14,8 @@
 //! farther up, for the values between; and since others keep opening flows, s crosses the path of every block.
 //!
 //! NATs with one mapping for all ports of an address take part without knowing: the opener's one mapping and the prober's one
-//! are among the ports that the other goes to. The prober's first block begins at number zero for their sake.
+//! are among the ports that the other goes to. The prober's first block goes through all likely numbers from zero on, for
+//! their sake.
 
 use pinhole_sansio::Instant;
 
@@ -65,8 +66,8 @@ impl Meeting {
         let rate = |side: Sequence| f64::from(side.others) + LEAST_OTHERS;
         let opened = |side: Sequence| rate(side) * (f64::from(side.age_ms) / 1_000.0 + WAY);
         let (others, opened) = (rate(local) + rate(remote), opened(local) + opened(remote));
-        let length = opened.max(SHORTEST).min(f64::from(TRIED) / 4.0) as i32;
-        let block = Block { first: 0, length, around: 0 };
+        let all = opened + 2.0 * deviation(opened);
+        let block = Block { first: 0, length: all.clamp(SHORTEST, f64::from(TRIED) / 4.0) as i32, around: 0 };
         Self { remote, started: now, others, opened, count: 0, blocks: 0, block }
     }
 
@@ -91,14 +92,18 @@ impl Meeting {
     /// The next block: around what others will have opened in the middle of it.
     fn following(&mut self, now: Instant) -> Block {
         let mean = self.opened + self.others * now.since(self.started).as_secs_f64();
-        let deviation = (mean + (OFF * mean).powi(2)).sqrt();
         let reach = REACH[self.blocks % REACH.len()];
         self.blocks += 1;
-        let length = (reach * deviation).max(SHORTEST).min(f64::from(TRIED)) as i32;
+        let length = (reach * deviation(mean)).max(SHORTEST).min(f64::from(TRIED)) as i32;
         // No lower than what none can be, nor than the block before, whose ports begin there.
         let around = (mean as i32).max(length - 1).max(self.block.around);
         // The values between those of the block before.
         let is_between = (around + length) % 2 != (self.block.around + self.block.length) % 2;
         Block { first: self.count, length, around: if is_between { around } else { around + 1 } }
     }
+}
+
+/// Of how many flows others have opened, where so many are expected.
+fn deviation(mean: f64) -> f64 {
+    (mean + (OFF * mean).powi(2)).sqrt()
 }

@@ -170,5 +170,5 @@ fn a_busy_meeting_crosses_every_likely_difference_odd_and_even() {
     let ports = met(Sequence { next: 3_000, step: 1, others: 35, age_ms: 150 });
     let tried: Vec<i32> = ports.iter().zip(3_000..).map(|(&port, n)| i32::from(port) - n).collect();
     // 74 a second for 350 ms are 26; at the end it is 400 ms later.
-    assert!((10..=70).all(|sum| tried.contains(&sum)), "{tried:?}");
+    assert!((12..=60).all(|sum| tried.contains(&sum)), "{tried:?}");
 }

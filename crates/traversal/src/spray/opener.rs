@@ -4,7 +4,7 @@ use pinhole_sansio::{Deadline, Duration, Instant};
 
 use super::desk::{Desk, Repeat};
 use super::openings::Openings;
-use super::word::Word;
+use super::word::{About, Said, Word};
 use super::{Output, Reason, Settings, Via, Why};
 
 /// The first silence after an answer, and after the word that WireGuard's port is ready.
@@ -25,7 +25,7 @@ enum State {
     /// Waits to be hit.
     Waiting,
     /// A probe has come by this socket.
-    Heard { via: Via, port: u16, left: u32, repeat: Repeat },
+    Heard { via: Via, port: u16, about: About, left: u32, repeat: Repeat },
     /// The pair is nominated, and the hole on its way to WireGuard.
     HandingOver { via: Via, port: u16 },
     /// WireGuard's port speaks through it.
@@ -72,46 +72,50 @@ impl Opener {
         }
         match self.state {
             State::Waiting => self.open(now, desk),
-            State::Heard { via, port, left, repeat } => {
+            State::Heard { via, port, about, left, repeat } => {
                 self.open(now, desk);
                 if repeat.at <= now {
                     self.state = match left.checked_sub(1) {
                         Some(left) => {
-                            desk.say(via, port, Word::Answer);
-                            State::Heard { via, port, left, repeat: repeat.again(now) }
+                            desk.say(via, port, Word::Answer, about);
+                            State::Heard { via, port, about, left, repeat: repeat.again(now) }
                         }
                         None => State::Waiting,
                     };
                 }
             }
             State::Ready { via, port, repeat } if repeat.at <= now => {
-                desk.say(Via::Own, port, Word::Ready);
+                desk.say(Via::Own, port, Word::Ready, About { socket: number(via), port: 0 });
                 self.state = State::Ready { via, port, repeat: repeat.again(now) };
             }
             State::Ready { .. } | State::HandingOver { .. } | State::Over => {}
         }
     }
 
-    pub(super) fn on_word(&mut self, now: Instant, via: Via, port: u16, word: Word, desk: &mut Desk) {
-        match (word, &self.state) {
+    pub(super) fn on_word(&mut self, now: Instant, via: Via, port: u16, said: Said, desk: &mut Desk) {
+        match (said.word, &self.state) {
+            (Word::Nominate, State::Waiting | State::Heard { .. }) if said.about.socket != number(via) => {
+                desk.counters.misplaced += 1;
+            }
             (Word::Probe, State::Waiting | State::Heard { .. }) => {
-                desk.answer(via, port, Word::Answer);
+                let about = About { socket: number(via), port: said.about.port };
+                desk.say(via, port, Word::Answer, about);
                 let repeat = Repeat::after(now, SAY_AGAIN);
-                self.state = State::Heard { via, port, left: ANSWERS - 1, repeat };
+                self.state = State::Heard { via, port, about, left: ANSWERS - 1, repeat };
             }
             (Word::Nominate, State::Waiting | State::Heard { .. }) => {
                 self.state = match via {
                     // WireGuard's port speaks already.
                     Via::Own => ready(now, via, port, desk),
                     Via::Extra(_) => {
-                        desk.answer(via, port, Word::Accept);
+                        desk.say(via, port, Word::Accept, said.about);
                         desk.outputs.push_back(Output::HandOver { via, remote: desk.address(port) });
                         State::HandingOver { via, port }
                     }
                 };
             }
             (Word::Nominate, State::HandingOver { via: ours, .. }) if *ours == via => {
-                desk.answer(via, port, Word::Accept)
+                desk.say(via, port, Word::Accept, said.about)
             }
             (Word::Done, &State::Ready { via, port, .. }) => {
                 desk.outputs.push_back(Output::Direct { via, remote: desk.address(port) });
@@ -127,7 +131,13 @@ impl Opener {
     fn open(&mut self, now: Instant, desk: &mut Desk) {
         while let Some(opening) = self.openings.take(now) {
             desk.counters.openers += 1;
-            desk.send(opening.via, opening.port, opening.ttl, Word::Probe);
+            desk.send(
+                opening.via,
+                opening.port,
+                opening.ttl,
+                Word::Probe,
+                About { socket: number(opening.via), port: 0 },
+            );
         }
     }
 
@@ -145,6 +155,14 @@ impl Opener {
 
 /// WireGuard's port says that it has the hole.
 fn ready(now: Instant, via: Via, port: u16, desk: &mut Desk) -> State {
-    desk.say(Via::Own, port, Word::Ready);
+    desk.say(Via::Own, port, Word::Ready, About { socket: number(via), port: 0 });
     State::Ready { via, port, repeat: Repeat::after(now, SAY_AGAIN) }
+}
+
+/// A socket's number in a word.
+const fn number(via: Via) -> u16 {
+    match via {
+        Via::Own => 0,
+        Via::Extra(number) => number.saturating_add(1),
+    }
 }

@@ -3,7 +3,7 @@
 use pinhole_sansio::{Deadline, Duration, Instant};
 
 use super::desk::{Desk, Repeat};
-use super::word::Word;
+use super::word::{About, Said, Word};
 use super::{Output, Reason, Settings, Via, Why};
 use crate::ports::{Count, Guess, Meeting, Search};
 
@@ -48,7 +48,7 @@ enum State {
     /// Tries ports, or waits for answers to the last.
     Probing,
     /// Has heard the peer by this port of it.
-    Nominating { via: Via, port: u16, left: u32, repeat: Repeat },
+    Nominating { via: Via, port: u16, about: About, left: u32, repeat: Repeat },
     /// The peer hands the hole over.
     Accepted,
     /// The way is proven.
@@ -98,10 +98,10 @@ impl Prober {
         }
         match self.state {
             State::Probing => self.probe(now, desk),
-            State::Nominating { via, port, left, repeat } if repeat.at <= now => match left.checked_sub(1) {
+            State::Nominating { via, port, about, left, repeat } if repeat.at <= now => match left.checked_sub(1) {
                 Some(left) => {
-                    desk.say(via, port, Word::Nominate);
-                    self.state = State::Nominating { via, port, left, repeat: repeat.again(now) };
+                    desk.say(via, port, Word::Nominate, about);
+                    self.state = State::Nominating { via, port, about, left, repeat: repeat.again(now) };
                 }
                 None => {
                     self.next = self.next.max(now);
@@ -112,18 +112,20 @@ impl Prober {
         }
     }
 
-    pub(super) fn on_word(&mut self, now: Instant, via: Via, port: u16, word: Word, desk: &mut Desk) {
-        match (word, &self.state) {
-            (Word::Ready, State::Through) => desk.answer(via, port, Word::Done),
+    pub(super) fn on_word(&mut self, now: Instant, via: Via, port: u16, said: Said, desk: &mut Desk) {
+        let about = said.about;
+        match (said.word, &self.state) {
+            (Word::Answer, _) if about.port != port => desk.counters.misplaced += 1,
+            (Word::Ready, State::Through) => desk.say(via, port, Word::Done, about),
             (Word::Ready, State::Probing | State::Nominating { .. } | State::Accepted) => {
-                desk.answer(via, port, Word::Done);
+                desk.say(via, port, Word::Done, about);
                 desk.outputs.push_back(Output::Direct { via, remote: desk.address(port) });
                 self.state = State::Through;
             }
             (Word::Probe | Word::Answer, State::Probing) => {
-                desk.say(via, port, Word::Nominate);
+                desk.say(via, port, Word::Nominate, about);
                 let repeat = Repeat::after(now, NOMINATE_AGAIN);
-                self.state = State::Nominating { via, port, left: NOMINATIONS - 1, repeat };
+                self.state = State::Nominating { via, port, about, left: NOMINATIONS - 1, repeat };
             }
             (Word::Accept, State::Probing | State::Nominating { .. }) => self.state = State::Accepted,
             // What comes twice, late, or is the prober's own to say.
@@ -146,7 +148,7 @@ impl Prober {
             }
             self.left -= 1;
             desk.counters.probes += 1;
-            desk.send(Via::Own, port, None, Word::Probe);
+            desk.send(Via::Own, port, None, Word::Probe, About { socket: 0, port });
             self.next += self.interval;
         }
         self.next = self.next.max(now + self.interval);

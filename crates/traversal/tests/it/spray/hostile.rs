@@ -77,7 +77,7 @@ fn somebody_on_the_way_who_repeats_and_forges_everything_stops_nothing_and_gets_
         let end = world.run();
         let counted = end.counters;
         assert!(counted[0].mirrored + counted[1].mirrored > 0 && counted[1].forged > 0, "seed {seed}: {counted:?}");
-        assert!(counted.iter().all(|counters| counters.words <= 64 + 32), "seed {seed}: {counted:?}");
+        assert!(counted.iter().all(|counters| counters.words <= 1_000 + 64), "seed {seed}: {counted:?}");
         assert!(end.carries, "seed {seed}: {end:?}");
     }
 }

@@ -4,6 +4,8 @@
 
 mod birthday;
 mod hostile;
+// The table of pairs is for examples/spray.rs, which shares the file.
+#[allow(dead_code)]
 mod plans;
 mod predicted;
 mod world;
