@@ -3,6 +3,7 @@
 
 use core::net::SocketAddr;
 
+use pinhole_traversal::vantage::Mapping;
 use pinhole_wg::Key;
 use serde::{Serialize, Serializer};
 
@@ -18,6 +19,12 @@ pub enum Event {
     Observed {
         /// Address and port on the outside.
         endpoint: SocketAddr,
+    },
+    /// How the NAT in front of the WireGuard port maps: the same endpoint towards all, or another towards each.
+    Mapping {
+        /// The verdict.
+        #[serde(serialize_with = "mapping_name")]
+        mapping: Mapping,
     },
     /// The registry is asked where a peer is.
     Asked {
@@ -42,6 +49,32 @@ pub enum Event {
         /// Which peer.
         #[serde(serialize_with = "key")]
         peer: Key,
+    },
+    /// One of the two NATs maps anew towards everybody, so one of the two has to be looked for.
+    Hunting {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where the registry sees it.
+        endpoint: SocketAddr,
+        /// Is it we who look?
+        looks: bool,
+    },
+    /// There is a way from WireGuard's port to the peer's, and both have proven who they are.
+    Hole {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where it is.
+        endpoint: SocketAddr,
+    },
+    /// There is none.
+    NoHole {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Why.
+        reason: String,
     },
     /// A low-TTL packet left from the WireGuard port, to open our NAT.
     Opener {
@@ -114,6 +147,11 @@ pub enum Event {
         /// Are only peers heard, through the tunnel?
         tunnel: bool,
     },
+    /// Registry: agents are told here how their NATs map.
+    ListeningStun {
+        /// Where.
+        address: SocketAddr,
+    },
     /// Registry: a peer has an endpoint that is new or has changed.
     Peer {
         /// Which peer.
@@ -153,4 +191,12 @@ pub enum Event {
 
 fn key<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&key.to_base64())
+}
+
+fn mapping_name<S: Serializer>(mapping: &Mapping, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match mapping {
+        Mapping::Unknown => "unknown",
+        Mapping::Independent => "endpoint-independent",
+        Mapping::Dependent => "endpoint-dependent",
+    })
 }

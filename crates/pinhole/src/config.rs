@@ -61,8 +61,15 @@ pub struct Registry {
     /// Answers a second to one unverified network (/24, /56); 0: unlimited.
     #[serde(default = "default_rate_limit")]
     pub rate_limit: u32,
+    /// Serve STUN too, at every address, so that agents find out how their NATs map. Where there is a `[stun]`, that does.
+    #[serde(default = "yes")]
+    pub stun: bool,
     /// The zones.
     pub zone: Vec<Zone>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Registry {
@@ -207,6 +214,9 @@ pub struct Agent {
     /// Keepalive for peers that have none, in seconds; 0: leave them.
     #[serde(default = "default_keepalive")]
     pub keepalive: u16,
+    /// STUN servers that tell how the NAT maps the WireGuard port. Empty: the registry's host.
+    #[serde(default)]
+    pub stun: Vec<stun::StunAddress>,
 }
 
 /// The default of [`Agent::keepalive`].

@@ -1,7 +1,8 @@
 //! One peer of the agent: is its path up, and if not, what is being done about it.
 //!
 //! A peer goes round in a circle: `Resting` while its path works or a pause runs, `Seeking` while the registry is being asked,
-//! `Punching` while packets go out. It leaves the circle for `Resting` the moment the arbiter says that the path works.
+//! `Hunting` while a hole is looked for that the registry cannot know, `Punching` while packets go out to where the peer is. It
+//! leaves the circle for `Resting` the moment the arbiter says that the path works.
 //! It decides and remembers; the agent around it asks the registry and touches the device.
 
 use pinhole_sansio::{Deadline, Duration, Instant};
@@ -77,6 +78,8 @@ enum State {
     Resting { until: Option<Instant> },
     /// The registry has been asked.
     Seeking,
+    /// The agent looks for a hole through a NAT that maps anew towards everybody.
+    Hunting,
     /// Packets are going out to `endpoint`.
     Punching { punch: Punch, endpoint: SocketAddr, role: Role, knocks: u32 },
     /// The path is up and the peer is to learn it too.
@@ -132,14 +135,29 @@ impl Link {
         if matches!(self.state, State::Punching { endpoint: at, role: as_, .. } if (at, as_) == (endpoint, role)) {
             return false;
         }
-        if self.arbiter.path() == Path::Working {
-            // The peer has lost its side of a path that looks whole from here: make it prove itself.
-            self.arbiter.doubt(now);
-        }
-        let settings = Settings { role, attempt: self.failed, can_open, first_gap: FIRST_GAP };
-        self.state = State::Punching { punch: Punch::new(now, settings), endpoint, role, knocks: 0 };
-        self.run(now);
+        self.doubt_a_working_path(now);
+        self.punch(now, endpoint, role, can_open);
         true
+    }
+
+    /// The registry has brought us together with the peer, and one of the two has to be looked for.
+    pub(crate) fn hunt(&mut self, now: Instant) {
+        self.doubt_a_working_path(now);
+        self.state = State::Hunting;
+    }
+
+    /// There is a hole: both NATs are open, so nothing has to be opened.
+    pub(crate) fn hunted(&mut self, now: Instant, endpoint: SocketAddr, role: Role) {
+        if matches!(self.state, State::Hunting) {
+            self.punch(now, endpoint, role, false);
+        }
+    }
+
+    /// There is none.
+    pub(crate) fn hunted_in_vain(&mut self, now: Instant) {
+        if matches!(self.state, State::Hunting) {
+            self.fail(now);
+        }
     }
 
     /// The registry does not know where the peer is, or did not answer.
@@ -159,6 +177,16 @@ impl Link {
             *until = now;
             self.run(now);
         }
+    }
+
+    /// Peers have to look for us, and the registry was not told when it was asked: what is under way leads nowhere, and it is
+    /// to be asked again. True if that is so.
+    pub(crate) fn start_anew(&mut self) -> bool {
+        let leads_nowhere = matches!(self.state, State::Seeking | State::Punching { .. }) && !self.is_up();
+        if leads_nowhere {
+            self.seek();
+        }
+        leads_nowhere
     }
 
     /// The network has changed: whatever is known of the path is worth nothing, so the registry is asked at once.
@@ -208,7 +236,7 @@ impl Link {
     pub(crate) fn poll_timeout(&self) -> Option<Deadline<Why>> {
         match &self.state {
             State::Resting { until } => until.map(|at| Deadline::new(at, Why::Pause)),
-            State::Seeking => None,
+            State::Seeking | State::Hunting => None,
             State::Confirming { next, .. } => Some(Deadline::new(*next, Why::Confirm)),
             State::Punching { punch, .. } => punch.poll_timeout().map(|d| d.map(|_| Why::Punch)),
         }
@@ -232,7 +260,7 @@ impl Link {
     fn proves_itself(&self, rx_bytes: u64) -> bool {
         match &self.state {
             State::Resting { .. } => false,
-            State::Seeking | State::Punching { .. } => !self.arbiter.is_suspicious(),
+            State::Seeking | State::Hunting | State::Punching { .. } => !self.arbiter.is_suspicious(),
             State::Confirming { rx_bytes: before, .. } => rx_bytes > *before,
         }
     }
@@ -241,9 +269,11 @@ impl Link {
         (self.failed, self.absences) = (0, 0);
         self.state = match self.state {
             State::Punching { knocks: 1.., .. } => State::Confirming { left: CONFIRMATIONS, next: now, rx_bytes },
-            State::Punching { .. } | State::Resting { .. } | State::Seeking | State::Confirming { .. } => {
-                State::Resting { until: None }
-            }
+            State::Punching { .. }
+            | State::Resting { .. }
+            | State::Seeking
+            | State::Hunting
+            | State::Confirming { .. } => State::Resting { until: None },
         };
         let after = self.down_since.take().map(|since| now.since(since));
         self.tasks.push(Task::Up { after });
@@ -258,6 +288,19 @@ impl Link {
         if matches!(self.state, State::Resting { .. } | State::Confirming { .. }) {
             self.seek();
         }
+    }
+
+    /// The peer has lost its side of a path that looks whole from here: make it prove itself.
+    fn doubt_a_working_path(&mut self, now: Instant) {
+        if self.arbiter.path() == Path::Working {
+            self.arbiter.doubt(now);
+        }
+    }
+
+    fn punch(&mut self, now: Instant, endpoint: SocketAddr, role: Role, can_open: bool) {
+        let settings = Settings { role, attempt: self.failed, can_open, first_gap: FIRST_GAP };
+        self.state = State::Punching { punch: Punch::new(now, settings), endpoint, role, knocks: 0 };
+        self.run(now);
     }
 
     fn seek(&mut self) {

@@ -71,6 +71,8 @@ pub(crate) struct Meeting {
 struct Met {
     times: u32,
     last: Instant,
+    /// Something has changed since.
+    is_outdated: bool,
 }
 
 impl Meeting {
@@ -102,6 +104,19 @@ impl Meeting {
         self.agents.retain(|_, &mut seen| now.since(seen) < AGENT_MEMORY);
         let known = &self.known;
         self.met.retain(|(a, b), _| known.contains_key(a) && known.contains_key(b));
+    }
+
+    /// What is known of a peer has changed, and with it what it and those that it has just met have to do: they are brought
+    /// together anew.
+    pub(crate) fn outdate(&mut self, peer: Key) {
+        for ((a, b), met) in &mut self.met {
+            met.is_outdated |= *a == peer || *b == peer;
+        }
+    }
+
+    /// When the two were last brought together.
+    pub(crate) fn met_at(&self, a: Key, b: Key) -> Option<Instant> {
+        self.met.get(&(a.min(b), a.max(b))).map(|met| met.last)
     }
 
     /// The questions that can be answered now.
@@ -188,7 +203,8 @@ impl Meeting {
 
     /// Does `a` knock in the attempt that `a` and `b` are at? `None` if they are not at one.
     fn has_just_met(&self, now: Instant, a: Key, b: Key) -> Option<bool> {
-        let met = self.met.get(&(a.min(b), a.max(b))).filter(|met| now.since(met.last) < JUST_MET)?;
+        let met =
+            self.met.get(&(a.min(b), a.max(b))).filter(|met| !met.is_outdated && now.since(met.last) < JUST_MET)?;
         Some(knocks(a, b, met.times.wrapping_sub(1)))
     }
 
@@ -199,8 +215,8 @@ impl Meeting {
 
     fn take_turn(&mut self, now: Instant, a: Key, b: Key) -> bool {
         let mine = self.has_turn(a, b);
-        let met = self.met.entry((a.min(b), a.max(b))).or_insert(Met { times: 0, last: now });
-        *met = Met { times: met.times.wrapping_add(1), last: now };
+        let met = self.met.entry((a.min(b), a.max(b))).or_insert(Met { times: 0, last: now, is_outdated: false });
+        *met = Met { times: met.times.wrapping_add(1), last: now, is_outdated: false };
         mine
     }
 

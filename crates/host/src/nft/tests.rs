@@ -77,7 +77,8 @@ fn a_name_that_is_too_long_is_refused_by_name() {
         return;
     }
     let ns = Namespace::create("nft-bad").expect("a namespace");
-    let ruleset = Ruleset { table: "x".repeat(300), chains: Vec::new() };
+    let ruleset =
+        Ruleset { chains: Vec::new(), ..Ruleset::home_router(&"x".repeat(300), "", Ports::Kept, Policy::Drop) };
     let error = ns.run(|| ruleset.install()).expect("a thread").map(drop).expect_err("names have at most 255 bytes");
     assert!(error.to_string().contains("table xxx"), "{error}");
 }

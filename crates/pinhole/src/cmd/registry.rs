@@ -47,6 +47,9 @@ pub struct Args {
     /// Answers a second to one network outside the tunnel; 0 is unlimited
     #[arg(long, value_name = "N", default_value_t = config::default_rate_limit())]
     rate_limit: u32,
+    /// Do not serve STUN at UDP 3478 and 3479, by which agents find out how their NATs map
+    #[arg(long)]
+    no_stun: bool,
     /// Print events as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -64,7 +67,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let zones = args.zone.into_iter().zip(args.device);
     let zone = zones.map(|(name, device)| Zone { name, device, itself: itself.clone(), ns: args.ns.clone() }).collect();
-    let registry = config::Registry { listen: args.listen, allow: args.allow, rate_limit: args.rate_limit, zone };
+    let (listen, allow, rate_limit, stun) = (args.listen, args.allow, args.rate_limit, !args.no_stun);
+    let registry = config::Registry { listen, allow, rate_limit, stun, zone };
     if let Err(error) = registry.check() {
         wrong_usage(error);
     }

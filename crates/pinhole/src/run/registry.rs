@@ -67,6 +67,10 @@ pub async fn run(
         driver.servers.push((place.clone(), server));
         tokio::task::spawn_local(forward(slow, place, queries.clone()));
     }
+    let vantage = if settings.stun { super::stun::serve_agents() } else { None };
+    for &address in vantage.iter().flat_map(pinhole_host::stun::Server::addresses) {
+        driver.report.show(&Event::ListeningStun { address });
+    }
     let _ = ready.send(true);
     loop {
         let input = tokio::select! {
@@ -80,6 +84,9 @@ pub async fn run(
     }
     for (_, server) in driver.servers {
         server.stop().await;
+    }
+    if let Some(vantage) = vantage {
+        vantage.stop().await;
     }
     Ok(())
 }
