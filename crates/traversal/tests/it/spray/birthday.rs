@@ -5,7 +5,7 @@ use pinhole_netfilter::behaviour::Dependence::{AddressDependent, EndpointIndepen
 use pinhole_sansio::Duration;
 use pinhole_traversal::spray::{Limits, Via};
 
-use super::plans::{Plans, easy, ephemeral, lossy, random, restricted};
+use super::plans::{Plans, blind, easy, ephemeral, lossy, random, restricted};
 use super::world::{Kind, Plan};
 
 #[test]
@@ -18,6 +18,13 @@ fn cone_against_fully_random_linux_is_direct_within_a_thousand_probes_and_two_se
         let within = plans.within_ms(2_000);
         assert!(within >= 196, "{within} of 200 with {} loss", plan.loss);
     }
+}
+
+#[test]
+fn what_is_not_known_of_a_nat_costs_a_few_probes_only() {
+    let plans = Plans::run(&blind(Plan::new(restricted(), Kind::LinuxFullyRandom)), 100);
+    assert!(plans.share() >= 970, "{} of 1,000", plans.share());
+    assert!(plans.probes(50) <= 250, "{}", plans.probes(50));
 }
 
 #[test]

@@ -50,6 +50,11 @@ pub fn restricted() -> Kind {
     easy(AddressAndPortDependent)
 }
 
+/// Of a hard NAT nothing is told but that.
+pub fn blind(plan: Plan) -> Plan {
+    Plan { blind: true, ..plan }
+}
+
 /// With so many flows of others a second on each side.
 pub fn busy(others: u32, plan: Plan) -> Plan {
     Plan { others: [others, others], ..plan }
@@ -71,6 +76,9 @@ pub const NAMED: &[(&str, fn() -> Plan)] = &[
     ("address-restricted x random", || Plan::new(easy(AddressDependent), random())),
     ("full cone x random", || Plan::new(easy(EndpointIndependent), random())),
     ("cone x blocks of 512", || Plan::new(restricted(), Kind::Behaviour(Behaviour::mobile_carrier()))),
+    ("cone x Linux fully-random, not sampled", || blind(Plan::new(restricted(), Kind::LinuxFullyRandom))),
+    ("cone x random, any port, not sampled", || blind(Plan::new(restricted(), random()))),
+    ("cone x random, 32768-60999, not sampled", || blind(Plan::new(restricted(), ephemeral()))),
     ("cone x counter", || Plan::new(restricted(), counter(1))),
     ("cone x counter, 35 flows/s", || busy(35, Plan::new(restricted(), counter(2)))),
     ("cone x counter, 35 flows/s, 5 % loss", || lossy(busy(35, Plan::new(restricted(), counter(2))))),

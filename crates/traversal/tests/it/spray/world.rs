@@ -61,6 +61,8 @@ pub struct Plan {
     pub told_after: Duration,
     /// The opener starts so much later.
     pub skew: Duration,
+    /// That mappings depend on the destination is all that is told of a NAT.
+    pub blind: bool,
     pub limits: Limits,
 }
 
@@ -73,6 +75,7 @@ impl Plan {
             loss: 0.0,
             told_after: Duration::from_millis(150),
             skew: Duration::ZERO,
+            blind: false,
             limits: Limits::default(),
         }
     }
@@ -206,7 +209,11 @@ impl World {
             let endpoint = self.map(at, OWN, SERVER).expect("the NAT maps");
             // Towards another server: is the endpoint the same?
             let again = self.map(at, OWN, OTHER_SERVER).expect("the NAT maps");
-            let guess = if endpoint == again { Guess::Fixed } else { Guess::of(&samples[at], again.port()) };
+            let guess = match endpoint == again {
+                true => Guess::Fixed,
+                false if plan.blind => Guess::Unknown,
+                false => Guess::of(&samples[at], again.port()),
+            };
             (SocketAddr::V4(endpoint), guess)
         });
         let sampled = self.now;
