@@ -33,8 +33,20 @@ impl Count {
         Self { sequence, started: now, pass: 0, at: 0 }
     }
 
-    /// The next port and when it is due; `None` when all passes are over.
-    pub fn next(&mut self) -> Option<(Instant, u16)> {
+    /// How far a pass reaches: as many as others may have opened, and half as many again.
+    fn reach(&self, after: Duration) -> u32 {
+        let age = Duration::from_millis(self.sequence.age_ms.into()) + WAY + after;
+        let others = u128::from(self.sequence.others) * age.as_millis() * 3 / 2_000;
+        (LEAST + others.min(u128::from(MOST)) as u32).min(MOST)
+    }
+}
+
+impl Iterator for Count {
+    /// A port, and when it is due.
+    type Item = (Instant, u16);
+
+    /// `None` when all passes are over.
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
             let &after = PASSES.get(self.pass)?;
             let count = self.at;
@@ -48,12 +60,5 @@ impl Count {
                 return Some((self.started + after, port));
             }
         }
-    }
-
-    /// How far a pass reaches: as many as others may have opened, and half as many again.
-    fn reach(&self, after: Duration) -> u32 {
-        let age = Duration::from_millis(self.sequence.age_ms.into()) + WAY + after;
-        let others = u128::from(self.sequence.others) * age.as_millis() * 3 / 2_000;
-        (LEAST + others.min(u128::from(MOST)) as u32).min(MOST)
     }
 }

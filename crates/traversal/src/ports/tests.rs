@@ -128,8 +128,7 @@ fn a_block_is_tried_before_anything_else() {
 #[test]
 fn a_counter_is_followed_in_passes_that_reach_farther() {
     let sequence = Sequence { next: 65_530, step: 2, others: 20, age_ms: 200 };
-    let mut count = Count::new(Instant::from_millis(1), sequence);
-    let all: Vec<(Instant, u16)> = std::iter::from_fn(|| count.next()).collect();
+    let all: Vec<(Instant, u16)> = Count::new(Instant::from_millis(1), sequence).collect();
     assert_eq!(all[..4].iter().map(|(_, port)| *port).collect::<Vec<_>>(), [65_530, 65_532, 65_534, 1_024]);
     let passes: Vec<usize> = all.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len).collect();
     assert_eq!(passes, [39, 48, 64, 87]);

@@ -47,8 +47,11 @@ fn port(port: u16) -> SocketAddr {
     SocketAddr::new(PEER.ip(), port)
 }
 
-/// Runs a machine that hears nothing: what it sends when, and how it ends.
-fn alone(settings: Settings) -> (Vec<(Instant, Via, SocketAddr, Option<u8>)>, Option<Reason>) {
+/// When, by which socket, where to and with which TTL something was sent.
+type Sent = (Instant, Via, SocketAddr, Option<u8>);
+
+/// Runs a machine that hears nothing: what it sends, and how it ends.
+fn alone(settings: Settings) -> (Vec<Sent>, Option<Reason>) {
     let mut machine = Spray::new(START, settings);
     let (mut sent, mut end) = (Vec::new(), None);
     let mut take = |now: Instant, output: Output| match output {

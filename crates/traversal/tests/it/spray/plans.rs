@@ -65,8 +65,11 @@ pub fn lossy(plan: Plan) -> Plan {
     Plan { loss: 0.05, ..plan }
 }
 
+/// A pair of NATs and its name.
+pub type Named = (&'static str, fn() -> Plan);
+
 /// What is measured.
-pub const NAMED: &[(&str, fn() -> Plan)] = &[
+pub const NAMED: &[Named] = &[
     ("cone x Linux fully-random", || Plan::new(restricted(), Kind::LinuxFullyRandom)),
     ("cone x Linux fully-random, 5 % loss", || lossy(Plan::new(restricted(), Kind::LinuxFullyRandom))),
     ("Linux, poisonable x Linux fully-random", || Plan::new(Kind::LinuxOpen, Kind::LinuxFullyRandom)),
