@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use pinhole_sansio::{Instant, Machine};
 use pinhole_traversal::ports::Guess;
 use pinhole_traversal::punch;
-use pinhole_traversal::spray::{self, Limits, Remote, Role, Secret, Session, Settings, Spray, Via};
+use pinhole_traversal::spray::{self, Allowance, Denied, Limits, Remote, Role, Secret, Session, Settings, Spray, Via};
 use pinhole_wg::{Key, PrivateKey};
 
 use crate::rendezvous::Party;
@@ -33,6 +33,8 @@ pub(super) enum Task {
     Found { endpoint: SocketAddr, role: punch::Role },
     /// There is none.
     Failed(spray::Reason),
+    /// There may be no hunt now.
+    Denied(Denied),
 }
 
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(super) struct Prey {
 #[derive(Debug, Default)]
 pub(super) struct Hunts {
     running: BTreeMap<Key, Hunt>,
+    /// What this host may send in an hour, whoever asks for it.
+    allowance: Allowance,
     /// The last session with each peer: none is hunted in twice.
     sessions: BTreeMap<Key, [u8; 8]>,
     tasks: VecDeque<(Key, Task)>,
@@ -95,32 +99,40 @@ impl Hunts {
     /// Starts one, in the place of the one that this peer has.
     pub(super) fn start(&mut self, now: Instant, prey: Prey) {
         let Prey { peer, endpoint, role, party, secret, seed } = prey;
+        self.stop(now, peer);
+        self.sessions.insert(peer, party.session);
+        let mut limits = Limits::default();
+        if role == Role::Prober {
+            match self.allowance.ask(now, *peer.as_bytes(), endpoint.ip(), limits.probes) {
+                Ok(granted) => limits.probes = granted,
+                Err(denied) => return self.tasks.push_back((peer, Task::Denied(denied))),
+            }
+        }
         let settings = Settings {
             role,
             secret,
             session: Session(party.session),
             local: party.ours.unwrap_or(Guess::Fixed),
             remote: Remote { endpoint, ports: party.theirs.unwrap_or(Guess::Fixed) },
-            limits: Limits::default(),
+            limits,
             seed,
         };
-        self.stop(peer);
-        self.sessions.insert(peer, party.session);
         self.running.insert(peer, Hunt { spray: Spray::new(now, settings), role, toward: endpoint, is_over: false });
-        self.drain();
+        self.drain(now);
     }
 
     /// Ends the one of this peer, if it has one.
-    pub(super) fn stop(&mut self, peer: Key) {
-        if self.running.remove(&peer).is_some_and(|hunt| !hunt.is_over) {
+    pub(super) fn stop(&mut self, now: Instant, peer: Key) {
+        if let Some(hunt) = self.running.remove(&peer).filter(|hunt| !hunt.is_over) {
+            hunt.settle(now, &mut self.allowance, false);
             self.tasks.push_back((peer, Task::Close));
         }
     }
 
     /// Gives up those of whom `keep` says no.
-    pub(super) fn retain(&mut self, keep: impl Fn(&Key) -> bool) {
+    pub(super) fn retain(&mut self, now: Instant, keep: impl Fn(&Key) -> bool) {
         let gone: Vec<Key> = self.running.keys().copied().filter(|key| !keep(key)).collect();
-        gone.into_iter().for_each(|key| self.stop(key));
+        gone.into_iter().for_each(|key| self.stop(now, key));
         self.sessions.retain(|key, _| keep(key));
     }
 
@@ -128,7 +140,7 @@ impl Hunts {
     pub(super) fn handle_input(&mut self, now: Instant, peer: Key, input: spray::Input) {
         if let Some(hunt) = self.running.get_mut(&peer) {
             hunt.spray.handle_input(now, input);
-            self.drain();
+            self.drain(now);
         }
     }
 
@@ -138,14 +150,14 @@ impl Hunts {
             let bytes = bytes.to_vec();
             hunt.spray.handle_input(now, spray::Input::Received { via: Via::Own, from, bytes });
         }
-        self.drain();
+        self.drain(now);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         for hunt in self.running.values_mut() {
             hunt.spray.handle_input(now, spray::Input::Timeout);
         }
-        self.drain();
+        self.drain(now);
         self.running.retain(|_, hunt| !hunt.is_over || hunt.spray.poll_timeout().is_some());
     }
 
@@ -157,12 +169,24 @@ impl Hunts {
         self.running.values().filter_map(|hunt| hunt.spray.poll_timeout()).map(|deadline| deadline.at).min()
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, now: Instant) {
         for (&peer, hunt) in &mut self.running {
             while let Some(output) = hunt.spray.poll_output() {
                 let tasks = tasks(output, hunt);
+                if let [_, Some(ended)] = &tasks {
+                    hunt.settle(now, &mut self.allowance, matches!(ended, Task::Found { .. }));
+                }
                 self.tasks.extend(tasks.into_iter().flatten().map(|task| (peer, task)));
             }
+        }
+    }
+}
+
+impl Hunt {
+    /// Accounts for what it has sent. Only the side that looks sends what has to be counted.
+    fn settle(&self, now: Instant, allowance: &mut Allowance, direct: bool) {
+        if self.role == Role::Prober {
+            allowance.ended(now, self.spray.counters().probes, direct);
         }
     }
 }

@@ -341,7 +341,7 @@ impl Agent {
         self.directory.set_me(now, device.public_key, self.registry.is_some());
         let is_peer = |key: &Key| device.peers.iter().any(|peer| peer.public_key == *key);
         self.links.retain(|key, _| is_peer(key));
-        self.hunts.retain(is_peer);
+        self.hunts.retain(now, is_peer);
         let gone: Vec<Key> = self.handed_over.iter().copied().filter(|key| !is_peer(key)).collect();
         gone.into_iter().for_each(|key| self.take_back(key));
         self.device = Some(device.clone());
@@ -428,7 +428,7 @@ impl Agent {
             // Nobody else is told of us now.
             None if link.is_relayed() => self.with_link(now, peer, |link| link.not_found(now)),
             None if link.found(now, endpoint, role, can_open) => {
-                self.hunts.stop(peer);
+                self.hunts.stop(now, peer);
                 self.take_back(peer);
                 let initiate = role == Role::Initiator;
                 self.event(Event::Answered { peer, endpoint, simultaneous, initiate });
@@ -452,7 +452,7 @@ impl Agent {
         if !link.offer_relay(relay) || !link.found(now, relay, role, false) {
             return false;
         }
-        self.hunts.stop(peer);
+        self.hunts.stop(now, peer);
         self.take_back(peer);
         self.event(Event::Relaying { peer, relay });
         if self.config.can_open {
@@ -501,13 +501,16 @@ impl Agent {
                     self.with_link(now, peer, |link| link.hunted(now, endpoint, role));
                     self.sample_soon(now);
                 }
-                hunt::Task::Failed(reason) => {
-                    self.take_back(peer);
-                    self.event(Event::NoHole { peer, reason: reason.to_string() });
-                    self.with_link(now, peer, |link| link.hunted_in_vain(now));
-                }
+                hunt::Task::Failed(reason) => self.hunted_in_vain(now, peer, reason.to_string()),
+                hunt::Task::Denied(denied) => self.hunted_in_vain(now, peer, denied.to_string()),
             }
         }
+    }
+
+    fn hunted_in_vain(&mut self, now: Instant, peer: Key, reason: String) {
+        self.take_back(peer);
+        self.event(Event::NoHole { peer, reason });
+        self.with_link(now, peer, |link| link.hunted_in_vain(now));
     }
 
     /// A hole that was handed over for an earlier path leads nowhere on a new one.
@@ -563,7 +566,7 @@ impl Agent {
                 Task::Handshake { endpoint } => self.handshake(peer, endpoint),
                 Task::Up { after, relayed } => {
                     self.directory.forget(peer);
-                    self.hunts.stop(peer);
+                    self.hunts.stop(now, peer);
                     let endpoint = self.device_peer(&peer).and_then(|peer| peer.endpoint);
                     let after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
                     self.event(Event::Up { peer, endpoint, after_ms, relayed });
@@ -632,20 +635,20 @@ impl Agent {
         self.uplink.doubt(now);
         self.directory.hurry(now);
         self.outlook.look_again(now);
-        self.hunts.retain(|_| false);
+        self.hunts.retain(now, |_| false);
         self.links.values_mut().for_each(|link| link.hurry(now));
         self.do_all_tasks(now);
         self.sample_soon(now);
     }
 
     /// Restores keepalives and removes the peers that were added. Endpoints stay: the paths they lead to work.
-    fn stop(&mut self) {
+    fn stop(&mut self, now: Instant) {
         let restore = core::mem::take(&mut self.owned).into_values().map(Owned::undo);
         let peers: Vec<PeerUpdate> = restore.collect();
         if !peers.is_empty() {
             self.outputs.push_back(Output::Apply(DeviceUpdate { peers, ..DeviceUpdate::default() }));
         }
-        self.hunts.retain(|_| false);
+        self.hunts.retain(now, |_| false);
         for peer in core::mem::take(&mut self.handed_over) {
             self.outputs.push_back(Output::TakeBack { peer });
         }
@@ -779,7 +782,7 @@ impl Machine for Agent {
             Input::HoleFound { peer } => drop(self.handed_over.insert(peer)),
             Input::HandedOver { peer } => self.hunts.handle_input(now, peer, spray::Input::HandedOver),
             Input::NetworkChanged => self.on_network_changed(now),
-            Input::Stop => return self.stop(),
+            Input::Stop => return self.stop(now),
         }
         self.drain_hunts(now);
         self.drain_directory(now);

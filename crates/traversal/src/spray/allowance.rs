@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 
 use pinhole_sansio::{Duration, Instant};
@@ -38,6 +39,17 @@ pub enum Denied {
     Spent,
     /// There is no room to remember another peer or address.
     Full,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "another peer is being looked for",
+            Self::Failed(_) => "it was looked for in vain a moment ago",
+            Self::Spent => "this hour's probes are used up",
+            Self::Full => "too many peers are being looked for",
+        })
+    }
 }
 
 /// What a peer calls itself: its WireGuard public key.
