@@ -50,6 +50,14 @@ pub enum Event {
         #[serde(serialize_with = "key")]
         peer: Key,
     },
+    /// The registry's relay is tried: there is no direct path, or not yet.
+    Relaying {
+        /// Towards which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where the relay takes its packets.
+        relay: SocketAddr,
+    },
     /// One of the two NATs maps anew towards everybody, so one of the two has to be looked for.
     Hunting {
         /// Which peer.
@@ -109,6 +117,8 @@ pub enum Event {
         endpoint: Option<SocketAddr>,
         /// Milliseconds since the path was found missing; none if it worked from the start.
         after_ms: Option<u64>,
+        /// It leads through the registry's relay, which is left when there is a direct one.
+        relayed: bool,
     },
     /// The path to a peer no longer works.
     Down {

@@ -17,6 +17,7 @@
 //! tells the agent.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::num::NonZero;
 
 use pinhole_traversal::ports::Guess;
 
@@ -34,12 +35,14 @@ pub enum Kind {
     Watch,
 }
 
-/// A meeting with one other: `length, session (8 octets), length of the first guess, guesses`. Both sides are told the same two
+/// A meeting with one other: `length, session (8 octets), relay (2 octets), length of the first guess, guesses`. Both sides are told the same two
 /// guesses, so both come to the same conclusion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// A number that this pair has for this meeting only.
     pub session: [u8; 8],
+    /// The port of the registry's host that WireGuard's packets to the other side can be sent to, if need be.
+    pub relay: Option<NonZero<u16>>,
     /// What the other side is told of the asker's NAT.
     pub ours: Option<Guess>,
     /// What the other side has said of its own.
@@ -121,6 +124,7 @@ impl Told {
             let at = data.len();
             data.push(0);
             data.extend(party.session);
+            data.extend(party.relay.map_or(0, NonZero::get).to_be_bytes());
             let [ours, theirs] =
                 [&party.ours, &party.theirs].map(|nat| nat.as_ref().map(Guess::encode).unwrap_or_default());
             // A guess has 18 octets at most.
@@ -155,12 +159,14 @@ fn parties(mut data: &[u8]) -> Option<Vec<Party>> {
     let mut parties = Vec::new();
     while let Some((length, rest)) = data.split_first() {
         let (party, rest) = rest.split_at_checked(usize::from(*length))?;
-        let (session, guesses) = party.split_first_chunk()?;
+        let (session, party) = party.split_first_chunk()?;
+        let (relay, guesses) = party.split_first_chunk()?;
         let (length, guesses) = guesses.split_first()?;
         let (ours, theirs) = guesses.split_at_checked(usize::from(*length))?;
         // A guess of a later version is none.
         let [ours, theirs] = [ours, theirs].map(|nat| Guess::decode(nat).ok());
-        parties.push(Party { session: *session, ours, theirs });
+        let relay = NonZero::new(u16::from_be_bytes(*relay));
+        parties.push(Party { session: *session, relay, ours, theirs });
         data = rest;
     }
     Some(parties)

@@ -21,7 +21,7 @@ use std::str::FromStr;
 
 use pinhole_wg::Key;
 
-use crate::nft::{self, Chain, Family, Hook, Installed, Lifetime, Policy, Rule, Ruleset};
+use crate::nft::{self, Chain, Family, Hook, Installed, Policy, Rule, Ruleset};
 
 /// What the name of every table begins with.
 const PREFIX: &str = "pinhole_hole_";
@@ -194,7 +194,6 @@ fn ruleset(device: &str, peer: &str, hole: Hole) -> Ruleset {
         family: if remote.is_ipv4() { Family::V4 } else { Family::V6 },
         table: format!("{PREFIX}{}_{peer}", identifier(device)),
         comment: format!("made by pinhole (process {}) so that {device} reaches a peer", std::process::id()),
-        lifetime: Lifetime::Kernel,
         chains: vec![chain(OUT, Hook::EarlyOutput, outward), chain(IN, Hook::EarlyInput, inward)],
     }
 }

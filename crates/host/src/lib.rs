@@ -16,6 +16,7 @@ pub mod nft;
 pub mod own_port;
 pub mod probe;
 pub mod raw;
+pub mod relay;
 pub mod stun;
 pub mod survey;
 pub mod sysctl;

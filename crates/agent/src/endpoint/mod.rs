@@ -57,6 +57,9 @@ const SAMPLE_FAILED: Duration = Duration::from_secs(1);
 /// after one loss. From afar the handshake with the registry takes longer than that answer.
 const NAT_PATIENCE: Duration = Duration::from_millis(100);
 
+/// An opener for the relay is to arrive.
+const RELAY_TTL: u8 = 64;
+
 /// What an agent needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -407,6 +410,9 @@ impl Agent {
     /// Calls a peer where it is, or looks for it where the registry cannot know.
     fn approach(&mut self, now: Instant, found: Found) {
         let Found { peer, endpoint, role, simultaneous, .. } = found;
+        if self.takes_the_relay(now, &found) {
+            return;
+        }
         let prey = self.prey(found);
         let can_open = self.config.can_open;
         let Some(link) = self.links.get_mut(&peer) else { return };
@@ -419,6 +425,8 @@ impl Agent {
                 self.event(Event::Hunting { peer, endpoint, looks });
                 self.drain_hunts(now);
             }
+            // Nobody else is told of us now.
+            None if link.is_relayed() => self.with_link(now, peer, |link| link.not_found(now)),
             None if link.found(now, endpoint, role, can_open) => {
                 self.hunts.stop(peer);
                 self.take_back(peer);
@@ -431,11 +439,41 @@ impl Agent {
         }
     }
 
+    /// Takes the way through the relay that the registry offers, if there is no other; the search for a better one begins when it
+    /// works. True if so.
+    fn takes_the_relay(&mut self, now: Instant, found: &Found) -> bool {
+        let Found { peer, role, party, .. } = found;
+        let (peer, role) = (*peer, *role);
+        let port = party.as_ref().and_then(|party| party.relay);
+        let registry = self.registry.and_then(|key| self.device_peer(&key)?.endpoint);
+        let (Some(port), Some(registry)) = (port, registry) else { return false };
+        let relay = SocketAddr::new(registry.ip(), port.get());
+        let Some(link) = self.links.get_mut(&peer) else { return false };
+        if !link.offer_relay(relay) || !link.found(now, relay, role, false) {
+            return false;
+        }
+        self.hunts.stop(peer);
+        self.take_back(peer);
+        self.event(Event::Relaying { peer, relay });
+        if self.config.can_open {
+            // So that the relay knows where to send what the other side says first.
+            self.open(peer, relay, RELAY_TTL);
+        }
+        self.do_tasks(now, peer);
+        self.sample_soon(now);
+        true
+    }
+
     /// What a hunt needs, if one of the two has to be looked for and both know of it.
     fn prey(&mut self, found: Found) -> Option<Prey> {
-        let Found { peer, endpoint, simultaneous, party, .. } = found;
+        let Found { peer, endpoint, role, simultaneous, party } = found;
         let party = party.filter(|_| simultaneous && self.config.can_open)?;
-        let role = hunt::role(&party)?;
+        // A path through the relay is left only for one that is proven.
+        let relayed = self.links.get(&peer).is_some_and(Link::is_relayed);
+        let role = hunt::role(&party).or(relayed.then_some(match role {
+            Role::Initiator => spray::Role::Prober,
+            Role::Opener => spray::Role::Opener,
+        }))?;
         let secret = hunt::secret(&self.device.as_ref()?.private_key?, &peer)?;
         Some(Prey { peer, endpoint, role, party, secret, seed: self.rng.next_u64() })
     }
@@ -523,14 +561,15 @@ impl Agent {
                 Task::Open { to, ttl } => self.open(peer, to, ttl),
                 Task::Probe { endpoint } => self.probe(peer, endpoint),
                 Task::Handshake { endpoint } => self.handshake(peer, endpoint),
-                Task::Up { after } => {
+                Task::Up { after, relayed } => {
                     self.directory.forget(peer);
                     self.hunts.stop(peer);
                     let endpoint = self.device_peer(&peer).and_then(|peer| peer.endpoint);
                     let after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-                    self.event(Event::Up { peer, endpoint, after_ms });
+                    self.event(Event::Up { peer, endpoint, after_ms, relayed });
                 }
                 Task::Down => self.event(Event::Down { peer }),
+                Task::Failed { .. } if self.links.get(&peer).is_some_and(Link::is_relayed) => {}
                 Task::Failed { pause } => {
                     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     self.event(Event::Failed { peer, pause_ms });

@@ -34,6 +34,11 @@ const ABSENCES: [(u32, Duration); 4] = [
     (u32::MAX, Duration::from_secs(30)),
 ];
 
+/// How long a relayed path is left alone before the n-th attempt to find a direct one. The relay works, so there is no hurry,
+/// and an attempt costs a thousand packets.
+const OFF_THE_RELAY: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
+
 /// After a punch has worked, the side that knocked sends so many echoes, so far apart, until one is answered: the other side
 /// may not send before it has received, and a keepalive can get lost.
 const CONFIRMATIONS: u32 = 5;
@@ -64,8 +69,8 @@ pub(crate) enum Task {
     Probe { endpoint: Option<SocketAddr> },
     /// Give the device this endpoint and start a handshake.
     Handshake { endpoint: SocketAddr },
-    /// Tell that the path is up; `after` is the time since it was found missing.
-    Up { after: Option<Duration> },
+    /// Tell that the path is up, directly or through the relay; `after` is the time since it was found missing.
+    Up { after: Option<Duration>, relayed: bool },
     /// Tell that the path is down.
     Down,
     /// Tell that an attempt failed and when the next one comes.
@@ -94,7 +99,11 @@ pub(crate) struct Link {
     /// Did the path work when last looked at? `None` before the first look.
     up: Option<bool>,
     down_since: Option<Instant>,
-    /// Attempts that have failed in a row.
+    /// Where the registry's relay takes packets for the peer, if it does.
+    relay: Option<SocketAddr>,
+    /// The path that works leads through the relay.
+    relayed: bool,
+    /// Attempts that have failed in a row; while the path is relayed, those to get off the relay.
     failed: u32,
     /// Seeks in a row that found nobody.
     absences: u32,
@@ -108,6 +117,8 @@ impl Link {
             state: State::Resting { until: None },
             up: None,
             down_since: None,
+            relay: None,
+            relayed: false,
             failed: 0,
             absences: 0,
             tasks: Vec::new(),
@@ -120,14 +131,28 @@ impl Link {
             self.tasks.push(Task::Probe { endpoint: None });
         }
         let up = self.arbiter.path() == Path::Working;
+        let relayed = up && peer.endpoint.is_some() && peer.endpoint == self.relay;
+        let gets_off = core::mem::replace(&mut self.relayed, relayed) && up && !relayed;
         match (self.up.replace(up), up) {
+            (Some(true), true) if gets_off => self.came_up(now, peer.rx_bytes),
             (Some(true), true) | (Some(false), false) => {}
             (_, true) => self.came_up(now, peer.rx_bytes),
             (was, false) => self.went_down(now, was.is_some()),
         }
-        if up && self.proves_itself(peer.rx_bytes) {
+        if up && !relayed && self.proves_itself(peer.rx_bytes) {
             self.state = State::Resting { until: None };
         }
+    }
+
+    /// Takes where the relay can be reached, and says whether it is to be used now: only without a path.
+    pub(crate) fn offer_relay(&mut self, relay: SocketAddr) -> bool {
+        self.relay = Some(relay);
+        !self.is_up()
+    }
+
+    /// Does the path lead through the relay?
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relayed
     }
 
     /// The registry says where the peer is; false if that is no news.
@@ -142,7 +167,9 @@ impl Link {
 
     /// The registry has brought us together with the peer, and one of the two has to be looked for.
     pub(crate) fn hunt(&mut self, now: Instant) {
-        self.doubt_a_working_path(now);
+        if !self.relayed {
+            self.doubt_a_working_path(now);
+        }
         self.state = State::Hunting;
     }
 
@@ -164,6 +191,9 @@ impl Link {
     pub(crate) fn not_found(&mut self, now: Instant) {
         if !matches!(self.state, State::Seeking) {
             return;
+        }
+        if self.relayed {
+            return self.fail(now);
         }
         self.absences += 1;
         let pause =
@@ -276,7 +306,10 @@ impl Link {
             | State::Confirming { .. } => State::Resting { until: None },
         };
         let after = self.down_since.take().map(|since| now.since(since));
-        self.tasks.push(Task::Up { after });
+        self.tasks.push(Task::Up { after, relayed: self.relayed });
+        if self.relayed {
+            self.state = State::Resting { until: Some(now + OFF_THE_RELAY[0]) };
+        }
         self.run(now);
     }
 
@@ -313,14 +346,17 @@ impl Link {
     fn knock(&mut self, endpoint: SocketAddr, first: bool) {
         self.tasks.push(match (self.arbiter.path(), first) {
             (Path::Absent, _) | (_, false) => Task::Handshake { endpoint },
+            (Path::Working, true) if self.relayed => Task::Probe { endpoint: Some(endpoint) },
             (Path::Working, true) => Task::Probe { endpoint: None },
             (Path::Dead, true) => Task::Probe { endpoint: Some(endpoint) },
         });
     }
 
     fn fail(&mut self, now: Instant) {
-        let last = PAUSES.len() - 1;
-        let pause = PAUSES[(self.failed as usize).min(last)];
+        // The first pause of a relayed path ran before the first attempt.
+        let (pauses, nth): (&[Duration], _) =
+            if self.relayed { (&OFF_THE_RELAY, self.failed + 1) } else { (&PAUSES, self.failed) };
+        let pause = pauses[(nth as usize).min(pauses.len() - 1)];
         self.failed += 1;
         self.rest(now, pause);
     }

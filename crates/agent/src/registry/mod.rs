@@ -6,10 +6,12 @@
 //!
 //! It decides nothing about access and rates; that has happened before a question comes here.
 
+mod lanes;
 mod meeting;
 mod zone;
 
 use core::net::{IpAddr, SocketAddr};
+use core::ops::RangeInclusive;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ use pinhole_wg::{Device, Key};
 use crate::event::Event;
 use crate::naming;
 use crate::rendezvous::{Ask, Kind, OPTION_CODE, Party, Told};
+pub use lanes::Lane;
+use lanes::Lanes;
 use meeting::{Meeting, Release};
 pub use zone::{Itself, ZoneConfig, allowed_ips, build, instance};
 
@@ -58,6 +62,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// The addresses it listens on.
     pub listen: Vec<IpAddr>,
+    /// The ports of the relay; none: there is no relay.
+    pub relay: Option<RangeInclusive<u16>>,
 }
 
 /// A question that the compiled answers could not settle.
@@ -95,6 +101,11 @@ pub enum Input {
     },
     /// A question came.
     Query(Query),
+    /// The lane with these ports has ended: nobody used it, or it could not be opened.
+    LaneClosed {
+        /// Its ports.
+        ports: [u16; 2],
+    },
 }
 
 /// What a registry wants done or known.
@@ -118,6 +129,8 @@ pub enum Output {
     },
     /// There will be no more answers to a question.
     Forget(u64),
+    /// Open this lane of the relay, or let its two in from other addresses if it is open.
+    OpenLane(Lane),
     /// Something happened.
     Event(Event),
 }
@@ -148,6 +161,7 @@ pub struct Registry {
     held: HashMap<u64, Held>,
     recent: VecDeque<Recent>,
     told: BTreeMap<Key, ToldWatcher>,
+    lanes: Lanes,
     outputs: VecDeque<Output>,
 }
 
@@ -207,6 +221,7 @@ impl Registry {
     pub fn new(now: Instant, config: Config) -> Self {
         let devices = config.zones.iter().map(|zone| (zone.device.clone(), State::default())).collect();
         Self {
+            lanes: Lanes::new(config.relay.clone()),
             config,
             devices,
             serial: 0,
@@ -490,16 +505,31 @@ impl Registry {
     }
 
     /// What the asker must know of those it is brought together with.
-    fn parties(&self, now: Instant, held: &Held, others: &[Key]) -> Vec<Party> {
+    fn parties(&mut self, now: Instant, held: &Held, others: &[Key]) -> Vec<Party> {
+        others.iter().for_each(|other| self.offer_relay(held, *other));
         let Some(state) = self.devices.get(&held.device) else { return Vec::new() };
         let party = |other: &Key| {
             let met = state.meeting.met_at(held.from, *other).unwrap_or(now).since(Instant::EPOCH);
             // The time of the meeting: both are told the same, and no two meetings of theirs have the same.
             let session = (self.started.unwrap_or_default() + met).as_nanos() as u64;
             let nat = |peer| state.nats.get(peer).map(|(since, nat)| nat.clone().aged(now.since(*since)));
-            Party { session: session.to_be_bytes(), ours: nat(&held.from), theirs: nat(other) }
+            let relay = self.lanes.port(held.from, *other);
+            Party { session: session.to_be_bytes(), relay, ours: nat(&held.from), theirs: nat(other) }
         };
         others.iter().map(party).collect()
+    }
+
+    /// Opens a lane for two that cannot meet, or that have met in vain.
+    fn offer_relay(&mut self, held: &Held, other: Key) {
+        let Some(state) = self.devices.get(&held.device) else { return };
+        let is_hard = |peer| state.nats.get(peer).is_some_and(|(_, nat)| nat.is_hard());
+        let needs_it = is_hard(&held.from) && is_hard(&other) || state.meeting.met_in_a_row(held.from, other) > 1;
+        let seen = [held.from, other].map(|peer| self.endpoint(&held.device, &peer));
+        if let ([Some(from), Some(to)], true) = (seen, needs_it)
+            && let Some((lane, true)) = self.lanes.get([held.from, other], [from.ip(), to.ip()])
+        {
+            self.outputs.push_back(Output::OpenLane(lane));
+        }
     }
 
     /// Where the device sees the asker.
@@ -585,6 +615,7 @@ impl Machine for Registry {
             }
             Input::Device { name, device, wall } => self.on_device(now, &name, device, wall),
             Input::Query(query) => self.on_query(now, query),
+            Input::LaneClosed { ports } => self.lanes.close(ports),
         }
     }
 

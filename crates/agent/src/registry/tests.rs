@@ -10,6 +10,7 @@ const WALL: Duration = Duration::from_secs(1_800_000_000);
 /// A registry whose device answers at once.
 struct Bench {
     registry: Registry,
+    lanes: Vec<Lane>,
     device: Device,
     now: Instant,
     next_id: u64,
@@ -18,9 +19,14 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (config, device) = readme();
-        let config = Config { zones: vec![config], listen: vec![local()] };
-        let mut bench =
-            Self { registry: Registry::new(Instant::EPOCH, config), device, now: Instant::EPOCH, next_id: 1 };
+        let config = Config { zones: vec![config], listen: vec![local()], relay: Some(40_000..=40_001) };
+        let mut bench = Self {
+            registry: Registry::new(Instant::EPOCH, config),
+            lanes: Vec::new(),
+            device,
+            now: Instant::EPOCH,
+            next_id: 1,
+        };
         bench.pass(0);
         bench
     }
@@ -48,6 +54,7 @@ impl Bench {
                         self.registry.handle_input(self.now, Input::Device { name, device, wall });
                     }
                     Output::Reply { id, bytes } => answers.push((id, Message::decode(&bytes).expect("a message"))),
+                    Output::OpenLane(lane) => self.lanes.push(lane),
                     Output::Publish { .. } | Output::Forget(_) | Output::Event(_) => {}
                 }
             }
@@ -157,6 +164,25 @@ fn two_that_meet_are_told_of_each_others_nats_and_one_session_that_is_never_used
     bench.pass(5_000);
     let [again, _] = meet(&mut bench, &nat, 17);
     assert_ne!(seeker.parties[0].session, again.parties[0].session);
+}
+
+#[test]
+fn two_that_have_met_in_vain_are_offered_one_lane_and_it_is_theirs_until_it_ends() {
+    let mut bench = Bench::new();
+    let fixed = Guess::Fixed;
+    let relays = |told: [Told; 2]| told.map(|told| told.parties[0].relay.map_or(0, core::num::NonZero::get));
+    assert_eq!(relays(meet(&mut bench, &fixed, 7)), [0, 0]);
+    bench.pass(5_000);
+    assert_eq!(
+        relays(meet(&mut bench, &fixed, 17)),
+        [40_001, 40_000],
+        "the smaller key, the watcher's, has the first port"
+    );
+    let ips = ["198.51.100.1", "203.0.113.1"].map(|ip| ip.parse().unwrap());
+    assert_eq!(bench.lanes, [Lane { ports: [40_000, 40_001], ips }]);
+    bench.registry.handle_input(bench.now, Input::LaneClosed { ports: [40_000, 40_001] });
+    bench.pass(70_000);
+    assert_eq!(relays(meet(&mut bench, &fixed, 27)), [0, 0], "that was long ago");
 }
 
 #[test]

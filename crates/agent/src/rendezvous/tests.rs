@@ -22,7 +22,8 @@ fn an_answer_comes_back_with_either_family_or_none_and_any_number_of_parties() {
         let observed = observed.map(|text| text.parse().expect("an endpoint"));
         for (simultaneous, initiate) in [(false, false), (true, false), (true, true)] {
             for count in 0..=guesses().len() {
-                let party = |ours| Party { session: *b"session!", ours, theirs: Some(Guess::Unknown) };
+                let relay = NonZero::new(u16::from(initiate) * 51_900);
+                let party = |ours| Party { session: *b"session!", relay, ours, theirs: Some(Guess::Unknown) };
                 let parties = guesses().into_iter().take(count).map(party).collect();
                 let told = Told { simultaneous, initiate, observed, parties };
                 assert_eq!(Told::decode(&told.encode()), Some(told));
@@ -34,8 +35,9 @@ fn an_answer_comes_back_with_either_family_or_none_and_any_number_of_parties() {
 #[test]
 fn what_a_later_version_says_of_a_nat_is_passed_over() {
     assert_eq!(Ask::decode(&[1, 1, 0, 0, 77, 1, 2]).map(|ask| ask.nat), Some(None));
-    let told = Told::decode(&[1, 1, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 2, 77, 1, 0]).expect("readable");
-    assert_eq!(told.parties, [Party { session: [1, 2, 3, 4, 5, 6, 7, 8], ours: None, theirs: Some(Guess::Fixed) }]);
+    let told = Told::decode(&[1, 1, 0, 14, 1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 2, 77, 1, 0]).expect("readable");
+    let session = [1, 2, 3, 4, 5, 6, 7, 8];
+    assert_eq!(told.parties, [Party { session, relay: NonZero::new(9), ours: None, theirs: Some(Guess::Fixed) }]);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl World {
             name_servers: Vec::new(),
             addresses: Vec::new(),
         };
-        let config = registry::Config { zones: vec![zone], listen: vec![tunnel(REGISTRY)] };
+        let config = registry::Config { zones: vec![zone], listen: vec![tunnel(REGISTRY)], relay: None };
         let mut world = Self {
             now: Instant::EPOCH,
             queue: BTreeMap::new(),
@@ -372,7 +372,7 @@ impl World {
                 self.askers.remove(&id);
             }
             registry::Output::Event(event) => self.events.push((self.now, REGISTRY, event)),
-            registry::Output::Publish { .. } => {}
+            registry::Output::Publish { .. } | registry::Output::OpenLane(_) => {}
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The model: a [`Ruleset`] is one table of ours with base chains and rules, as plain data. [`Ruleset::install`] puts it
 //! into the kernel as one transaction, all or nothing, in the calling thread's network namespace; dropping the
-//! [`Installed`] takes it out again. What happens to it when this process dies instead is its [`Lifetime`]; [`tables`] finds
-//! what outlived one. Other tables are never touched.
+//! [`Installed`] takes it out again. The kernel also removes it when this process dies (`NFT_TABLE_F_OWNER`, Linux 5.12). What
+//! [`Ruleset::replace`] puts there outlives the process instead, and is found by [`tables`]. Other tables are never touched.
 //!
 //! Not here: sets, maps, user chains, and changing rules in place; a new state of affairs is a new table.
 
@@ -61,8 +61,6 @@ pub struct Ruleset {
     pub table: String,
     /// What it is for, for whoever lists it; at most 127 bytes. Kernels before 5.10 do not keep it.
     pub comment: String,
-    /// What happens to it when this process dies.
-    pub lifetime: Lifetime,
     /// Its base chains.
     pub chains: Vec<Chain>,
 }
@@ -74,15 +72,6 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
-}
-
-/// How long a table stays when nobody takes it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// Until this process ends (`NFT_TABLE_F_OWNER`; before Linux 5.12 it stays).
-    Process,
-    /// Until someone deletes it, or the machine restarts.
-    Kernel,
 }
 
 /// A base chain: rules at a hook.
@@ -180,8 +169,7 @@ impl Ruleset {
             chain("forward", Hook::Forward, forward),
             chain("input", Hook::Input, input),
         ];
-        let (family, lifetime, comment) = (Family::V4, Lifetime::Process, String::new());
-        Self { family, table: table.to_owned(), comment, lifetime, chains }
+        Self { family: Family::V4, table: table.to_owned(), comment: String::new(), chains }
     }
 
     /// Puts the ruleset into the calling thread's network namespace, whole or not at all.
@@ -189,18 +177,15 @@ impl Ruleset {
     /// # Errors
     /// When the kernel lacks nf_tables, the caller the privilege, or a part is refused.
     pub fn install(&self) -> Result<Installed, Error> {
-        match self.lifetime {
-            Lifetime::Process => match self.transact(self.creation(OWNER)) {
-                // Before 5.12 the kernel does not know owners.
-                Err(Error::Refused { source, .. }) if source.is_unsupported() => self.transact(self.creation(0)),
-                installed => installed,
-            },
-            Lifetime::Kernel => self.transact(self.creation(0)),
+        match self.transact(self.creation(OWNER)) {
+            // Before 5.12 the kernel does not know owners.
+            Err(Error::Refused { source, .. }) if source.is_unsupported() => self.transact(self.creation(0)),
+            installed => installed,
         }
     }
 
-    /// As [`install`](Self::install), in the place of a table of the same name, if there is one: no packet meets neither.
-    /// That table must not belong to a process ([`Lifetime::Process`]).
+    /// As [`install`](Self::install), but it stays when this process dies, and it takes the place of a table of the same name
+    /// that stayed: no packet meets neither.
     ///
     /// # Errors
     /// As [`install`](Self::install); then what was there is there still.

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use pinhole_guest::Guest;
 use pinhole_host::extra::Sockets;
 use pinhole_host::handover::{self, Handover, Hole, Traffic};
 use pinhole_host::namespace::{Namespace, privilege};
 use pinhole_host::netlink::conntrack;
 use pinhole_host::netlink::route::{self, address, link, table};
-use pinhole_host::nft::{Chain, Family, Hook, Installed, Lifetime, Policy, Ports, Rule, Ruleset, State};
+use pinhole_host::nft::{Chain, Family, Hook, Installed, Policy, Ports, Rule, Ruleset, State};
 use pinhole_host::own_port::OwnPort;
 use pinhole_host::probe::Route;
 use pinhole_wg::PrivateKey;
@@ -192,7 +193,7 @@ fn tracked(ns: &Namespace, family: Family, closed: bool) -> Installed {
     let rest = if closed { Rule::new().udp().counter().drop() } else { Rule::new().counter() };
     let chain = Chain { name: "input", hook: Hook::Input, policy: Policy::Accept, rules: vec![answers, rest] };
     let (table, comment) = ("firewall".to_owned(), String::new());
-    let ruleset = Ruleset { family, table, comment, lifetime: Lifetime::Process, chains: vec![chain] };
+    let ruleset = Ruleset { family, table, comment, chains: vec![chain] };
     ns.run(|| ruleset.install()).expect("a thread").expect("a firewall")
 }
 
@@ -453,4 +454,21 @@ fn who_lacks_the_privilege_is_told_in_one_line() {
         Handover::install(DEVICE, &key(), hole).expect_err("nobody may not").to_string()
     });
     assert!(error.contains("CAP_NET_ADMIN") && error.contains("keeps the path"), "{error}");
+}
+
+#[test]
+fn a_kernel_without_nf_tables_is_named_in_one_line() {
+    let name = "handover::a_kernel_without_nf_tables_is_named_in_one_line";
+    // There is the netlink family that it would be asked by; without that, the socket itself is refused.
+    Guest::new(name).modules(&["nfnetlink"]).run(|| {
+        let hole = Hole { own: OWN, punched: 40_000, remote: "203.0.113.5:7000".parse().expect("an endpoint") };
+        let errors = [
+            Handover::install(DEVICE, &key(), hole).expect_err("there is nothing to install it in"),
+            handover::list().expect_err("there is nothing to list"),
+            handover::clean(None).expect_err("there is nothing to remove it from"),
+        ];
+        for text in errors.map(|error| error.to_string()) {
+            assert!(text.contains("the kernel has no nf_tables") && !text.contains('\n'), "{text}");
+        }
+    });
 }

@@ -81,6 +81,7 @@ fn tone(event: &Event) -> Tone {
         | Event::Mapping { .. }
         | Event::Asked { .. }
         | Event::Answered { .. }
+        | Event::Relaying { .. }
         | Event::Hunting { .. }
         | Event::Hole { .. }
         | Event::NoHole { .. }
@@ -133,10 +134,12 @@ pub fn sentence(event: &Event) -> String {
         Event::Opener { peer, to, ttl } => format!("opener to {to} with TTL {ttl}, for {}", name(peer)),
         Event::Handshake { peer, endpoint } => format!("handshake with {} at {endpoint}", name(peer)),
         Event::Probe { peer } => format!("echo to {} through the tunnel", name(peer)),
-        Event::Up { peer, endpoint, after_ms } => {
+        Event::Relaying { peer, relay } => format!("{} is reached through the relay at {relay}", name(peer)),
+        Event::Up { peer, endpoint, after_ms, relayed } => {
             let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
             let after = after_ms.map(|ms| format!(", after {ms} ms")).unwrap_or_default();
-            format!("direct path to {}{at}{after}", name(peer))
+            let how = if *relayed { "relayed" } else { "direct" };
+            format!("{how} path to {}{at}{after}", name(peer))
         }
         Event::Down { peer } => format!("the path to {} is gone", name(peer)),
         Event::Failed { peer, pause_ms } => {

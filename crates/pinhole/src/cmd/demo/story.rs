@@ -40,9 +40,13 @@ pub(super) fn tell(event: &Value, name: impl Fn(&str) -> Option<&'static str>) -
             (Tone::Plain, format!("punches its own NAT: an opener to {} that dies after {ttl} hops", text("to")))
         }
         "handshake" => (Tone::Plain, format!("starts a handshake with {} at {}", peer("peer"), text("endpoint"))),
+        "relaying" => {
+            (Tone::Plain, format!("reaches {} through the relay at {} meanwhile", peer("peer"), text("relay")))
+        }
         "up" => {
+            let how = if yes("relayed") { "relayed" } else { "direct" };
             let after = event["after_ms"].as_u64().map(|ms| format!(" after {ms} ms")).unwrap_or_default();
-            (Tone::Good, format!("has a direct path to {} at {}{after}", peer("peer"), text("endpoint")))
+            (Tone::Good, format!("has a {how} path to {} at {}{after}", peer("peer"), text("endpoint")))
         }
         "down" => (Tone::Bad, format!("has lost the path to {}", peer("peer"))),
         "failed" => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pinhole_host::handover::{self, Handover};
 use pinhole_host::netlink::conntrack;
-use pinhole_host::nft::{Chain, Family, Hook, Installed, Lifetime, Policy, Rule, Ruleset, State};
+use pinhole_host::nft::{Chain, Family, Hook, Installed, Policy, Rule, Ruleset, State};
 use pinhole_host::wireguard::Control;
 use pinhole_lab::Nat;
 use pinhole_traversal::ports::Guess;
@@ -137,7 +137,7 @@ fn a_host_with_a_firewall_whose_wireguard_has_called_already_gets_its_hole() {
         let rules = vec![answers, Rule::new().input_interface("eth0").counter().drop()];
         let chain = Chain { name: "input", hook: Hook::Input, policy: Policy::Accept, rules };
         let (table, comment) = ("firewall".to_owned(), String::new());
-        let ruleset = Ruleset { family: Family::V4, table, comment, lifetime: Lifetime::Process, chains: vec![chain] };
+        let ruleset = Ruleset { family: Family::V4, table, comment, chains: vec![chain] };
         let firewall = bob.run(|| ruleset.install()).expect("a thread").expect("a firewall");
         let alice = SocketAddr::from((ALICE, PORT));
         tell(world, "bob", "alice", alice, true);
