@@ -97,7 +97,7 @@ pub fn serve_agents() -> Option<Server> {
         Ok(server) => Some(server),
         Err(error) => {
             tracing::warn!(
-                "agents are not told how their NATs map: {error:#} (a STUN server that runs here already does as well;                  then give --no-stun, or `stun = false`)"
+                "agents are not told how their NATs map: {error:#} (a STUN server that runs here already does as well; then give --no-stun, or `stun = false`)"
             );
             None
         }
