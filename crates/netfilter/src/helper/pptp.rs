@@ -9,7 +9,7 @@ mod message;
 
 use message::{Kind, Message};
 
-use super::{Call, Desk, Edit, Helper, Outcome, Text};
+use super::{Call, Desk, Edit, Helper, Outcome};
 use crate::expect::{ChildNat, Expectation, Policy};
 use crate::status::Direction;
 use crate::tuple::{Address, GRE, Tuple};
@@ -280,7 +280,10 @@ impl Message<'_> {
     /// The packet with another call id in the message's body.
     fn replace<A: Address>(&self, at: usize, call_id: u16) -> Outcome<A> {
         let start = message::BODY + at;
-        Outcome { edits: vec![Edit { range: start..start + 2, text: Text::number(call_id) }], ..Outcome::ACCEPT }
+        Outcome {
+            edits: vec![Edit { range: start..start + 2, text: call_id.to_be_bytes().to_vec() }],
+            ..Outcome::ACCEPT
+        }
     }
 }
 
