@@ -26,8 +26,8 @@ use crate::helper;
 use crate::nat::Dice;
 use crate::settings::{Settings, Timeouts};
 use crate::status::{CtInfo, Status};
-use crate::table::{Flow, Table};
-use crate::tuple::Address;
+use crate::table::{Extra, Flow, FlowId, Table};
+use crate::tuple::{Address, GRE};
 
 /// The flows of one address family, and all that is known of them.
 #[derive(Debug)]
@@ -130,8 +130,8 @@ impl<A: Address> Conntrack<A> {
     #[inline]
     pub(crate) fn bury(&mut self, _now: Instant) {
         while let Some(gone) = self.table.poll_expired() {
-            if gone.extra.as_ref().is_some_and(|extra| extra.helper.is_some()) {
-                self.expectations.remove_master(gone.id.into());
+            if let Some(extra) = &gone.extra {
+                self.forget(gone.id, gone.flow.protocol(), extra);
             }
             if self.listening {
                 self.push(Event { id: gone.id, happened: Happened::DESTROY, flow: gone.flow });
@@ -142,9 +142,21 @@ impl<A: Address> Conntrack<A> {
     /// Removes a flow that was never in the table, and what its first packet has announced.
     pub(crate) fn discard(&mut self, at: u32) {
         let id = self.table.id(at);
-        let (_, extra) = self.table.remove(at);
-        if extra.is_some_and(|extra| extra.helper.is_some()) {
+        let (flow, extra) = self.table.remove(at);
+        if let Some(extra) = extra {
+            self.forget(id, flow.protocol(), &extra);
+        }
+    }
+
+    /// Forgets what a flow has announced. The end of a tunnel's flow makes its master's call ids unknown, even if the flow was
+    /// never in the table (`gre_conntrack_destroy`).
+    #[cold]
+    fn forget(&mut self, id: FlowId, protocol: u8, extra: &Extra<A>) {
+        if extra.helper.is_some() {
             self.expectations.remove_master(id.into());
+        }
+        if let Some(master) = extra.master.filter(|_| protocol == GRE) {
+            self.expectations.keymap_mut().remove(master);
         }
     }
 
