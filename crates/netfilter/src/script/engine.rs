@@ -5,8 +5,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
-use pinhole_wire::text::Line;
 
+use super::lookup::{ends, is_of_tunnel};
 use super::{
     EntryView, Executor, ExpectationView, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide,
     TupleView,
@@ -99,10 +99,7 @@ impl Engine {
             [(dst, source), (src, src_id)]
         });
         // An entry that is not found shows itself in what comes out.
-        let of_output = || {
-            let line = Line::of(&kernel.outputs.first()?.packet).ok()?;
-            Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
-        };
+        let of_output = || ends(&kernel.outputs.first()?.packet);
         // Where zones are, another entry may have the tuple.
         let ends = match (of_entry, of_output()) {
             (Some([source, destination]), Some([from, to])) if (source.0, destination.0) != (from.0, to.0) => {
@@ -151,6 +148,15 @@ impl Engine {
             (IpAddr::V6(src), IpAddr::V6(dst)) => find(self.router.v6(), now, &named(tuple, src, dst), zone),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         })
+    }
+
+    /// The entry of a PPTP tunnel's packet; where several fit, the one that the followed kernel has found.
+    fn tunnel(&mut self, packet: &[u8]) -> Option<EntryView> {
+        let all = self.table().unwrap_or_default();
+        let found = self.lookup.tunnel(packet, &all);
+        let preferred = self.preferred.take();
+        let preferred = preferred.and_then(|place| all.into_iter().find(|entry| entry.place() == place));
+        preferred.filter(|_| found.is_some()).or(found)
     }
 
     fn expectations(&mut self) -> Vec<ExpectationView> {
@@ -212,7 +218,11 @@ impl Executor for Engine {
         }
         outputs.iter_mut().for_each(|output| forget_identification(&mut output.packet));
         let tuple = self.lookup.tuple(packet);
-        let entry = tuple.and_then(|tuple| self.entry(tuple));
+        let entry = match tuple {
+            Some(tuple) => self.entry(tuple),
+            None if self.expects && is_of_tunnel(packet) => self.tunnel(packet),
+            None => None,
+        };
         let expectations = self.expectations();
         // What is dropped when it is confirmed has been at the end of LOCAL_IN before, where a kernel is asked.
         let late = matches!(verdict, Verdict::Drop(Reason::Helper | Reason::Clash)) && self.delivered;

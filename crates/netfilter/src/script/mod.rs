@@ -39,7 +39,7 @@ pub use check::{Failure, check, fill};
 pub use compare::{Comparer, Difference, Ports, Tolerance};
 pub use engine::{Engine, EngineError};
 pub use expected::ExpectationView;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, is_of_tunnel};
 pub use observed::{Executor, Info, Observed, Output, Verdict, run};
 pub use parse::ScriptError;
 pub use setup::{Family, Setup, Side};

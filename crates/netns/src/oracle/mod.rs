@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side};
+use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side, is_of_tunnel};
 
 use pinhole_wire::{Protocol, icmp, ip, ipv4};
 
@@ -144,6 +144,8 @@ impl Executor for Kernel {
                     break;
                 }
             }
+        } else if setup.has_helpers() && is_of_tunnel(packet) {
+            observed.entry = lookup.tunnel(packet, &router.entries.all()?);
         }
         if setup.has_helpers() {
             observed.expectations = router.entries.expectations()?;

@@ -33,6 +33,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/fwmark_reflect", "1"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/icmp/ratelimit", "0"),
+    ("net/ipv6/icmp/ratemask", "255"),
     ("net/ipv6/auto_flowlabels", "0"),
     ("net/ipv6/conf/all/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
