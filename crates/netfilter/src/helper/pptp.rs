@@ -68,10 +68,14 @@ pub(super) fn inspect<A: Address, W: Watch>(
     let Some(segment) = call.segment() else { return Outcome::ACCEPT };
     let Some(message) = Message::parse(segment.payload()) else { return Outcome::ACCEPT };
     desk.note(|| format!("{:?} of the {}", message.kind, side(call.direction())));
-    match call.direction() {
+    let outcome = match call.direction() {
         Direction::Original => control.client_says(call, &message, desk),
         Direction::Reply => control.server_says(call, &message, desk),
+    };
+    if call.is_translated() {
+        control.name_sibling(call, desk);
     }
+    outcome
 }
 
 const fn side(direction: Direction) -> &'static str {
@@ -246,6 +250,17 @@ impl Control {
         for id in [Some(there_id), back_id].into_iter().flatten() {
             desk.expectations.remove(id);
         }
+    }
+
+    /// What ends when the client's direction of the tunnel begins: under NAT the server's, with the call ids that were said last,
+    /// which may be another call's by then (`pptp_nat_expected`).
+    fn name_sibling<A: Address, W: Watch>(&self, call: &Call<'_, A>, desk: &mut Desk<'_, A, W>) {
+        let back = Tuple { src_id: self.pac, dst_id: self.pns, protocol: GRE, ..call.tuples[1] };
+        desk.expectations.change_of_master(call.master, |expectation| {
+            if matches!(expectation.nat, ChildNat::Pptp { direction: Direction::Original, .. }) {
+                expectation.sibling = Some(back);
+            }
+        });
     }
 
     /// Forgets the call's tunnel, and says what it was: two flows, or what is expected of them (`pptp_destroy_siblings`).
