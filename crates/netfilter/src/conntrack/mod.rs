@@ -11,6 +11,7 @@ mod event;
 mod statistics;
 mod translate;
 
+use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 
 use pinhole_sansio::{Instant, Rng};
@@ -172,6 +173,21 @@ impl<A: Address> Conntrack<A> {
         for id in meant {
             if let Some(at) = self.table.place(id) {
                 self.table.expire(at);
+            }
+        }
+        self.bury(now);
+    }
+
+    /// Gives every flow that a listing shows another time to live from now on, as user space may (`ctnetlink_change_timeout`); one
+    /// that gets none is deleted.
+    pub fn set_timeouts(&mut self, now: Instant, mut left: impl FnMut(&Flow<A>) -> Option<Duration>) {
+        let shown = |flow: &Flow<A>| !flow.status.intersects(Status::FIXED_TIMEOUT | Status::DYING);
+        let all: Vec<_> = self.table.iter().filter(|(_, flow)| shown(flow)).map(|(id, _)| id).collect();
+        for id in all {
+            let Some(at) = self.table.place(id) else { continue };
+            match left(self.table.flow(at)) {
+                Some(left) => self.table.flow_mut(at).expires = now + left,
+                None => self.table.expire(at),
             }
         }
         self.bury(now);

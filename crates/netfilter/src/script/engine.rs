@@ -9,7 +9,7 @@ use pinhole_sansio::Instant;
 use super::lookup::{ends, is_of_tunnel};
 use super::{
     EntryView, Executor, ExpectationView, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide,
-    TupleView,
+    TupleView, older,
 };
 use crate::conntrack::{Conntrack, Seen};
 use crate::expect::{ChildNat, Expectation};
@@ -115,6 +115,20 @@ impl Engine {
         self.delivered = kernel.delivered;
     }
 
+    /// Every entry has as much left as the one of a kernel's table, and what is not there is over: a second that a kernel counts
+    /// and the engine does not is none then, however often entries age.
+    pub fn follow_table(&mut self, kernel: &[EntryView]) {
+        let now = self.now;
+        self.router.v4().set_timeouts(now, |flow| left_in(kernel, flow));
+        self.router.v6().set_timeouts(now, |flow| left_in(kernel, flow));
+    }
+
+    /// It is so long since the router was loaded.
+    pub fn wait(&mut self, until: Duration) {
+        self.now = self.now.max(BEGIN + until);
+        self.router.handle_timeout(self.now);
+    }
+
     /// The router itself.
     pub fn router(&mut self) -> &mut Router {
         &mut self.router
@@ -201,8 +215,7 @@ impl Executor for Engine {
     }
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, EngineError> {
-        self.now = BEGIN + at;
-        self.router.handle_timeout(self.now);
+        self.wait(at);
         let told = core::mem::take(&mut self.told);
         self.router.v4().dice.tell(told.clone());
         self.router.v6().dice.tell(told);
@@ -242,6 +255,13 @@ impl Executor for Engine {
         let now = self.now;
         self.router.v4().delete_all(now, |_| true);
         self.router.v6().delete_all(now, |_| true);
+        Ok(())
+    }
+
+    fn age(&mut self, seconds: u32) -> Result<(), EngineError> {
+        let now = self.now;
+        self.router.v4().set_timeouts(now, |flow| older(flow.remaining(now), seconds));
+        self.router.v6().set_timeouts(now, |flow| older(flow.remaining(now), seconds));
         Ok(())
     }
 }
@@ -285,6 +305,14 @@ fn table<A: Address>(conntrack: &Conntrack<A>, now: Instant) -> Vec<EntryView> {
     let all = conntrack.table.iter().filter(|(_, flow)| flow.status.contains(Status::CONFIRMED) && shown(flow));
     let place = |(id, flow)| conntrack.table.place(id).map(|at| view(conntrack, now, flow, at));
     all.filter_map(place).collect()
+}
+
+/// How long a flow has in such a table; nothing if it is not there.
+fn left_in<A: Address>(table: &[EntryView], flow: &Flow<A>) -> Option<Duration> {
+    let zones = [Direction::Original, Direction::Reply].map(|direction| flow.zone.in_direction(direction));
+    let place = (flow.tuple(Direction::Original).into(), zones);
+    let entry = table.iter().find(|entry| entry.place() == place)?;
+    Some(Duration::from_secs(entry.timeout_s.into()))
 }
 
 fn expectations<A: Address>(conntrack: &mut Conntrack<A>, now: Instant) -> Vec<ExpectationView> {
