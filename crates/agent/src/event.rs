@@ -3,6 +3,7 @@
 
 use core::net::SocketAddr;
 
+use pinhole_traversal::vantage::Mapping;
 use pinhole_wg::Key;
 use serde::{Serialize, Serializer};
 
@@ -18,6 +19,12 @@ pub enum Event {
     Observed {
         /// Address and port on the outside.
         endpoint: SocketAddr,
+    },
+    /// How the NAT in front of the WireGuard port maps: the same endpoint towards all, or another towards each.
+    Mapping {
+        /// The verdict.
+        #[serde(serialize_with = "mapping_name")]
+        mapping: Mapping,
     },
     /// The registry is asked where a peer is.
     Asked {
@@ -42,6 +49,40 @@ pub enum Event {
         /// Which peer.
         #[serde(serialize_with = "key")]
         peer: Key,
+    },
+    /// The registry's relay is tried: there is no direct path, or not yet.
+    Relaying {
+        /// Towards which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where the relay takes its packets.
+        relay: SocketAddr,
+    },
+    /// One of the two NATs maps anew towards everybody, so one of the two has to be looked for.
+    Hunting {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where the registry sees it.
+        endpoint: SocketAddr,
+        /// Is it we who look?
+        looks: bool,
+    },
+    /// There is a way from WireGuard's port to the peer's, and both have proven who they are.
+    Hole {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Where it is.
+        endpoint: SocketAddr,
+    },
+    /// There is none.
+    NoHole {
+        /// Which peer.
+        #[serde(serialize_with = "key")]
+        peer: Key,
+        /// Why.
+        reason: String,
     },
     /// A low-TTL packet left from the WireGuard port, to open our NAT.
     Opener {
@@ -76,6 +117,8 @@ pub enum Event {
         endpoint: Option<SocketAddr>,
         /// Milliseconds since the path was found missing; none if it worked from the start.
         after_ms: Option<u64>,
+        /// It leads through the registry's relay, which is left when there is a direct one.
+        relayed: bool,
     },
     /// The path to a peer no longer works.
     Down {
@@ -113,6 +156,11 @@ pub enum Event {
         address: SocketAddr,
         /// Are only peers heard, through the tunnel?
         tunnel: bool,
+    },
+    /// Registry: agents are told here how their NATs map.
+    ListeningStun {
+        /// Where.
+        address: SocketAddr,
     },
     /// Registry: a peer has an endpoint that is new or has changed.
     Peer {
@@ -153,4 +201,12 @@ pub enum Event {
 
 fn key<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&key.to_base64())
+}
+
+fn mapping_name<S: Serializer>(mapping: &Mapping, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match mapping {
+        Mapping::Unknown => "unknown",
+        Mapping::Independent => "endpoint-independent",
+        Mapping::Dependent => "endpoint-dependent",
+    })
 }

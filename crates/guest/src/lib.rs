@@ -35,12 +35,19 @@ pub struct Guest<'a> {
     test: &'a str,
     modules: Vec<&'a str>,
     files: Vec<(PathBuf, &'a str)>,
+    variables: Vec<(&'a str, String)>,
+    patience: Duration,
+}
+
+/// Whether this runs in a guest, where all is slow.
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
 }
 
 impl<'a> Guest<'a> {
     /// A guest for the test with this name, as the test binary's own `--exact` takes it (`module::function`).
     pub fn new(test: &'a str) -> Self {
-        Self { test, modules: Vec::new(), files: Vec::new() }
+        Self { test, modules: Vec::new(), files: Vec::new(), variables: Vec::new(), patience: PATIENCE }
     }
 
     /// Loads these kernel modules, and first those they depend on; what is built into the kernel is there anyway.
@@ -57,13 +64,27 @@ impl<'a> Guest<'a> {
         self
     }
 
+    /// Sets an environment variable for the work; without spaces, as it goes there on the kernel's command line.
+    #[must_use]
+    pub fn variable(mut self, name: &'a str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// For work that takes long: how long the guest may run, rather than three minutes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Runs `work` inside. Outside, gives all that the guest printed, or `None`, with the reason on standard error, where no
     /// guest can be had. Inside, it does not return: the guest is switched off.
     ///
     /// # Panics
     /// Outside, when the work panicked, or the guest did not come to the end of it; with the guest's console.
     pub fn run(self, work: impl FnOnce()) -> Option<String> {
-        if std::env::var_os(INSIDE).is_some() {
+        if is_inside() {
             init::run(work);
         }
         match self.boot() {
@@ -93,7 +114,8 @@ impl<'a> Guest<'a> {
             programs::add_file(&mut archive, module, &format!("{}/{at:03}", init::MODULES))?;
         }
         // No backtraces: to read the debug information takes the guest longer than the test.
-        let append = format!("{INSIDE}=1 RUST_BACKTRACE=0 -- {} --exact --nocapture", self.test);
-        machine::run(&kernel.image, &archive.finish(), &append, PATIENCE)
+        let variables: String = self.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+        let append = format!("{INSIDE}=1 RUST_BACKTRACE=0 {variables}-- {} --exact --nocapture", self.test);
+        machine::run(&kernel.image, &archive.finish(), &append, self.patience)
     }
 }

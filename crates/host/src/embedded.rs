@@ -10,18 +10,21 @@
 //!
 //! Deliberately not here: sticky source addresses, and several threads per device.
 
+mod adopted;
 mod daemon;
 mod uapi;
 mod worker;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use pinhole_wg::{DeviceUpdate, PrivateKey};
+use pinhole_wg::{DeviceUpdate, Key, PrivateKey};
 
+use socket2::Socket;
 use tokio::sync::oneshot;
 
 use crate::tun::Tun;
@@ -167,6 +170,31 @@ impl Device {
             }
             Err(error) => Err(Error::Io("configure the device", error)),
         }
+    }
+
+    /// Sends to `remote` by `socket` from now on, and receives from it: the hole that it punched is this peer's way. It takes
+    /// the place of the one that the peer has, and is closed with the peer. What is sent elsewhere leaves by the device's own
+    /// sockets, also to the same peer. The peer's endpoint does not change.
+    ///
+    /// Whoever wants to hear more than WireGuard there (STUN, mostly) opens an [`OwnPort`](crate::own_port::OwnPort) at the
+    /// socket's port.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when it does not run any more; the kernel's refusal of the socket or of the device's mark. Then the
+    /// socket is closed.
+    pub fn adopt(&self, peer: Key, remote: SocketAddr, socket: Socket) -> Result<(), Error> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.commands.send(Command::Adopt { peer, remote, socket, reply })?;
+        let adopted = answer.recv().map_err(|_| Error::Ended)?;
+        adopted.map_err(|error| Error::Io("take the socket over", error))
+    }
+
+    /// Closes the socket that [`adopt`](Self::adopt) took over for this peer, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when it does not run any more.
+    pub fn release(&self, peer: Key) -> Result<(), Error> {
+        self.commands.send(Command::Release(peer))
     }
 
     /// The device as it is.

@@ -55,7 +55,7 @@ impl Route {
         Ok(socket)
     }
 
-    fn apply(&self, socket: &Socket) -> io::Result<()> {
+    pub(crate) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if let Some(interface) = &self.interface {
             socket.bind_device(Some(interface.as_bytes()))?;
         }
@@ -67,7 +67,7 @@ impl Route {
 }
 
 /// Any address of the family of another.
-fn unspecified(toward: SocketAddr) -> IpAddr {
+pub(crate) fn unspecified(toward: SocketAddr) -> IpAddr {
     match toward {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -122,7 +122,7 @@ impl Door {
     pub async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         match self {
             Self::Own(socket) => socket.send_to(bytes, to).await.map(drop),
-            Self::Borrowed(borrowed) => borrowed.send(bytes, to),
+            Self::Borrowed(borrowed) => borrowed.send(bytes, to, None),
         }
     }
 

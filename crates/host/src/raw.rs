@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// What an opener carries. No WireGuard message: those start with 1, 2, 3 or 4 and three zero octets (kernel
 /// `drivers/net/wireguard/messages.h`), so whoever gets it drops it.
-const OPENER_PAYLOAD: &[u8; 8] = b"pinhole\0";
+pub const OPENER_PAYLOAD: &[u8; 8] = b"pinhole\0";
 
 /// Sends openers. Needs CAP_NET_RAW in the user namespace that owns the network namespace.
 #[derive(Debug)]

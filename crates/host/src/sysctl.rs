@@ -76,8 +76,10 @@ pub struct Counters {
     pub killed: Option<u64>,
     /// TCPTimeWaitOverflow: more than `tcp_max_tw_buckets`, so closed at once.
     pub overflow: Option<u64>,
-    /// PAWSTimewait (before 6.14 a part of PAWSEstab): refused by timestamp in TIME_WAIT, which starts the minute anew.
+    /// PAWSTimewait (since 6.14): refused by timestamp in TIME_WAIT, which starts the minute anew.
     pub paws: Option<u64>,
+    /// PAWSEstab: the same of live connections, and before 6.14 of dead ones, too.
+    pub paws_of_all: Option<u64>,
     /// TCPACKSkippedTimeWait: answers that were left out, one in half a second is enough.
     pub skipped_acks: Option<u64>,
 }
@@ -98,6 +100,7 @@ impl Counters {
             killed: of("TWKilled"),
             overflow: of("TCPTimeWaitOverflow"),
             paws: of("PAWSTimewait"),
+            paws_of_all: of("PAWSEstab"),
             skipped_acks: of("TCPACKSkippedTimeWait"),
         })
     }

@@ -93,6 +93,11 @@ impl Udp {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?,
         };
+        self.send_by(socket, transmit)
+    }
+
+    /// As [`send`](Self::send), by another socket.
+    pub(crate) fn send_by(&self, socket: &Socket, transmit: &Transmit<'_>) -> io::Result<()> {
         let to = SockAddr::from(transmit.to);
         if transmit.bytes.len() <= transmit.segment {
             return send_one(socket, &to, transmit.bytes, None);
@@ -122,14 +127,7 @@ impl Udp {
             (Family::V6, Some(socket)) => socket,
             (Family::V6, None) => return Ok(false),
         };
-        match batch.receive(socket) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN) => Ok(false),
-                Some(libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(true),
-                _ => Err(error),
-            },
-        }
+        batch.receive(socket)
     }
 
     fn sockets(&self) -> impl Iterator<Item = (Family, &Socket)> {
@@ -139,20 +137,26 @@ impl Udp {
 
 fn open(domain: Domain, address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
     if domain == Domain::IPV6 {
         socket.set_only_v6(true)?;
     }
+    tune(&socket)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+/// Prepares a socket for batches.
+pub(crate) fn tune(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
     for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
         // Beyond the system's limit with CAP_NET_ADMIN, else up to it; a small buffer is no reason to fail.
-        if set_int(&socket, libc::SOL_SOCKET, force, SOCKET_BUFFER as libc::c_int).is_err() {
-            let _ = set_int(&socket, libc::SOL_SOCKET, plain, SOCKET_BUFFER as libc::c_int);
+        if set_int(socket, libc::SOL_SOCKET, force, SOCKET_BUFFER as libc::c_int).is_err() {
+            let _ = set_int(socket, libc::SOL_SOCKET, plain, SOCKET_BUFFER as libc::c_int);
         }
     }
     // Kernels before 5.0 do not know it; then datagrams come one by one.
-    let _ = set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
-    socket.bind(&SockAddr::from(address))?;
-    Ok(socket)
+    let _ = set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    Ok(())
 }
 
 fn set_int(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -288,7 +292,19 @@ impl Batch {
         (len != 0).then_some(Run { from, start, end: start + len, segment })
     }
 
-    fn receive(&mut self, socket: &Socket) -> io::Result<()> {
+    /// Receives what is there; false when there is nothing. An ICMP error of an earlier datagram is no error.
+    pub(crate) fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
+        match self.receive_now(socket) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => Ok(false),
+                Some(libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(true),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn receive_now(&mut self, socket: &Socket) -> io::Result<()> {
         self.received = 0;
         for index in 0..BATCH {
             let slot = &mut self.buffer[index * SLOT..(index + 1) * SLOT];

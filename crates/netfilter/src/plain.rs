@@ -6,8 +6,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use pinhole_wire::checksum::Sum;
-use pinhole_wire::{ipv4, ipv6};
+use pinhole_wire::{checksum, ipv4, ipv6};
 
 use crate::tuple::{Address, Tuple};
 
@@ -49,9 +48,9 @@ impl<A: Address> Ends<A> {
 
 /// All is compared, whatever differs first: mostly nothing does.
 impl<A: Address> PartialEq for Ends<A> {
-    #[inline]
+    #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
-        (self.src == other.src) & (self.dst == other.dst) & (self.ids == other.ids)
+        (A::pair(self.src, self.dst) == A::pair(other.src, other.dst)) & (self.ids == other.ids)
     }
 }
 
@@ -83,8 +82,9 @@ pub(crate) fn is_intact<A: Plain>(packet: &[u8], protocol: u8) -> bool {
     if protocol == UDP && packet.get(A::BODY + UDP_CHECKSUM..A::BODY + UDP_CHECKSUM + 2) == Some(&[0, 0]) {
         return true;
     }
-    let pseudo = Sum::new().word(protocol.into()).long((packet.len() - A::BODY) as u32);
-    pseudo.bytes(&packet[A::ENDS..]).is_valid()
+    let length = (packet.len() - A::BODY) as u32;
+    let pseudo = u64::from(u16::from(protocol).swap_bytes()) + u64::from(length.swap_bytes());
+    fold_twice(add(checksum::swapped(&packet[A::ENDS..]), pseudo)) == 0xffff
 }
 
 /// Gives a plain packet with the ends `old` those of `new`, takes one from its time to live, and corrects all checksums.
@@ -104,7 +104,8 @@ pub(crate) fn translate<A: Plain>(packet: &mut [u8], old: &Ends<A>, new: &Ends<A
     *field = corrected.to_le_bytes();
 }
 
-const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 /// Where UDP has its checksum, in bytes.
 const UDP_CHECKSUM: usize = 6;
 /// Where TCP has it.
@@ -145,46 +146,43 @@ impl Plain for Ipv4Addr {
     const ENDS: usize = 12;
     const BODY: usize = ipv4::HEADER_LEN;
 
-    #[inline]
+    #[inline(always)]
     fn is_plain(packet: &[u8]) -> bool {
+        /// Version 4 and five words of header; the length; neither "more fragments" nor an offset.
+        const FIXED: u64 = u64::from_le_bytes([0xff, 0, 0xff, 0xff, 0, 0, 0x3f, 0xff]);
         let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() else { return false };
-        let (words, last) = header.as_chunks::<8>();
-        let sum = words.iter().fold(0, |sum, &word| add(sum, u64::from_le_bytes(word)));
-        let sum = last.first_chunk::<4>().map_or(sum, |&last| add(sum, u64::from(u32::from_le_bytes(last))));
-        let &[version, _, a, b, _, _, c, d, ttl, protocol, ..] = header;
-        // Version 4 and five words of header; neither "more fragments" nor an offset.
-        (version == 0x45)
-            & (usize::from(u16::from_be_bytes([a, b])) == packet.len())
-            & (u16::from_be_bytes([c, d]) & 0x3fff == 0)
-            & (ttl > 1)
-            & ((protocol == 6) | (protocol == UDP))
-            & (fold_twice(sum) == 0xffff)
+        let Ok(length) = u16::try_from(packet.len()) else { return false };
+        let ([first, second], last) = header.as_chunks::<8>() else { return false };
+        let Some(&last) = last.first_chunk::<4>() else { return false };
+        let [a, b] = length.to_be_bytes();
+        let &[ttl, protocol, ..] = second;
+        let sum =
+            add(add(u64::from_le_bytes(*first), u64::from_le_bytes(*second)), u64::from(u32::from_le_bytes(last)));
+        u64::from_le_bytes(*first) & FIXED == u64::from_le_bytes([0x45, 0, a, b, 0, 0, 0, 0])
+            && ttl > 1
+            && matches!(protocol, TCP | UDP)
+            && fold_twice(sum) == 0xffff
     }
 
-    #[inline]
+    #[inline(always)]
     fn ends(packet: &[u8]) -> Option<(Ends<Self>, u8)> {
         let &[.., protocol, _, _, a, b, c, d, e, f, g, h, i, j, k, l] = packet.first_chunk::<24>()?;
         let (src, dst) = (Self::new(a, b, c, d), Self::new(e, f, g, h));
         Some((Ends { src, dst, ids: [i, j, k, l] }, protocol))
     }
 
-    #[inline]
+    #[inline(always)]
     fn difference(old: &Ends<Self>, new: &Ends<Self>) -> u64 {
-        let addresses = |ends: &Ends<Self>| {
-            let [src, dst] = [ends.src, ends.dst].map(|address| u64::from(u32::from_le_bytes(address.octets())));
-            src | dst << 32
-        };
-        add(!addresses(old), addresses(new))
+        add(!Self::pair(old.src, old.dst), Self::pair(new.src, new.dst))
     }
 
-    #[inline]
+    #[inline(always)]
     fn forward(packet: &mut [u8], new: &Ends<Self>, addresses: u64) {
         let Some(header) = packet.first_chunk_mut::<24>() else { return };
         header[8] = header[8].wrapping_sub(1);
         let sum = correct([header[10], header[11]], u64::from(fold(addresses)) + ONE_LESS);
         header[10..12].copy_from_slice(&sum.to_le_bytes());
-        header[12..16].copy_from_slice(&new.src.octets());
-        header[16..20].copy_from_slice(&new.dst.octets());
+        header[12..20].copy_from_slice(&Self::pair(new.src, new.dst).to_le_bytes());
         header[20..24].copy_from_slice(&new.ids);
     }
 }
@@ -201,11 +199,11 @@ impl Plain for Ipv6Addr {
         let length = usize::from(u16::from_be_bytes([a, b]));
         (version >> 4 == 6)
             & (length + ipv6::HEADER_LEN == packet.len())
-            & ((protocol == 6) | (protocol == UDP))
+            & ((protocol == TCP) | (protocol == UDP))
             & (hops > 1)
     }
 
-    #[inline]
+    #[inline(always)]
     fn ends(packet: &[u8]) -> Option<(Ends<Self>, u8)> {
         let (header, rest) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
         let (start, addresses) = header.split_first_chunk::<8>()?;
@@ -214,7 +212,7 @@ impl Plain for Ipv6Addr {
         Some((Ends { src, dst, ids: *rest.first_chunk::<4>()? }, start[6]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn difference(old: &Ends<Self>, new: &Ends<Self>) -> u64 {
         let sum = |address: Self, invert: u64| {
             let (high, low) = ((address.to_bits() >> 64) as u64, address.to_bits() as u64);
@@ -224,7 +222,7 @@ impl Plain for Ipv6Addr {
         add(old, add(sum(new.src, 0), sum(new.dst, 0)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn forward(packet: &mut [u8], new: &Ends<Self>, _: u64) {
         let Some(header) = packet.first_chunk_mut::<44>() else { return };
         header[7] = header[7].wrapping_sub(1);

@@ -57,6 +57,15 @@ pub enum CtInfo {
 }
 
 impl CtInfo {
+    /// What a packet is that belongs to a flow of this status (`resolve_normal_ct`).
+    #[inline]
+    pub(crate) const fn of(direction: Direction, status: Status) -> Self {
+        /// By direction and by the bits EXPECTED and SEEN_REPLY.
+        const INFO: [[CtInfo; 4]; 2] =
+            [[CtInfo::New, CtInfo::Related, CtInfo::Established, CtInfo::Established], [CtInfo::EstablishedReply; 4]];
+        INFO[direction.index()][(status.0 & (Status::EXPECTED.0 | Status::SEEN_REPLY.0)) as usize]
+    }
+
     /// The direction of the packet (`CTINFO2DIR`).
     pub const fn direction(self) -> Direction {
         match self {

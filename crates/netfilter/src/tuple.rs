@@ -17,6 +17,12 @@ pub trait Address: Copy + Eq + Ord + Hash + fmt::Debug + fmt::Display + Into<IpA
     /// ICMP of this family.
     const ICMP: Protocol;
 
+    /// Two addresses as they lie one behind the other, to be compared and copied at once.
+    type Pair: Copy + Eq;
+
+    /// Two addresses as one.
+    fn pair(src: Self, dst: Self) -> Self::Pair;
+
     /// The address as a number, the first octet highest.
     fn to_number(self) -> u128;
 
@@ -31,6 +37,14 @@ impl Address for Ipv4Addr {
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
     const BITS: u32 = 32;
     const ICMP: Protocol = Protocol::Icmp;
+
+    type Pair = u64;
+
+    #[inline(always)]
+    fn pair(src: Self, dst: Self) -> u64 {
+        let [src, dst] = [src, dst].map(|address| u64::from(u32::from_le_bytes(address.octets())));
+        src | dst << 32
+    }
 
     fn to_number(self) -> u128 {
         u128::from(self.to_bits())
@@ -52,6 +66,13 @@ impl Address for Ipv6Addr {
     const UNSPECIFIED: Self = Self::UNSPECIFIED;
     const BITS: u32 = 128;
     const ICMP: Protocol = Protocol::Icmpv6;
+
+    type Pair = [Self; 2];
+
+    #[inline(always)]
+    fn pair(src: Self, dst: Self) -> [Self; 2] {
+        [src, dst]
+    }
 
     fn to_number(self) -> u128 {
         self.to_bits()

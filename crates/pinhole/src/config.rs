@@ -7,6 +7,7 @@ pub mod stun;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -61,8 +62,21 @@ pub struct Registry {
     /// Answers a second to one unverified network (/24, /56); 0: unlimited.
     #[serde(default = "default_rate_limit")]
     pub rate_limit: u32,
+    /// Serve STUN too, at every address, so that agents find out how their NATs map. Where there is a `[stun]`, that does.
+    #[serde(default = "yes")]
+    pub stun: bool,
+    /// The UDP ports that pairs without a direct path are relayed by, two for each pair; `"off"`: none are.
+    #[serde(default)]
+    pub relay: RelayPorts,
+    /// Megabits a second of one relayed pair; 0: unlimited.
+    #[serde(default = "default_relay_mbits")]
+    pub relay_mbits: u32,
     /// The zones.
     pub zone: Vec<Zone>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Registry {
@@ -80,6 +94,61 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+/// The default of [`Registry::relay_mbits`].
+pub fn default_relay_mbits() -> u32 {
+    50
+}
+
+/// The ports of a relay: `51900-52099`, or `off`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RelayPorts(pub Option<RangeInclusive<u16>>);
+
+impl RelayPorts {
+    /// For a hundred pairs; below the ports that the kernel draws for others (32768-60999) there are services, so it is a few
+    /// of those, next to WireGuard's usual one.
+    pub const DEFAULT: RangeInclusive<u16> = 51_900..=52_099;
+}
+
+impl Default for RelayPorts {
+    fn default() -> Self {
+        Self(Some(Self::DEFAULT))
+    }
+}
+
+impl TryFrom<String> for RelayPorts {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for RelayPorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        let ends = text.split_once('-').and_then(|(first, last)| Some((port(first)?, port(last)?)));
+        match ends {
+            Some((first, last)) if first < last => Ok(Self(Some(first..=last))),
+            Some(_) | None => Err(format!("`{text}` are no ports for a relay: expected 51900-52099 or off")),
+        }
+    }
+}
+
+impl std::fmt::Display for RelayPorts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(ports) => write!(f, "{}-{}", ports.start(), ports.end()),
+            None => f.write_str("off"),
+        }
     }
 }
 
@@ -207,6 +276,9 @@ pub struct Agent {
     /// Keepalive for peers that have none, in seconds; 0: leave them.
     #[serde(default = "default_keepalive")]
     pub keepalive: u16,
+    /// STUN servers that tell how the NAT maps the WireGuard port. Empty: the registry's host.
+    #[serde(default)]
+    pub stun: Vec<stun::StunAddress>,
 }
 
 /// The default of [`Agent::keepalive`].

@@ -89,6 +89,8 @@ types! {
     CALL_BACK_NONCE = 0xe3c1, "CALL-BACK-NONCE";
     /// Ours: what became of a call.
     CALL_BACK_RESULT = 0xe3c2, "CALL-BACK-RESULT";
+    /// Ours: what two hosts say to each other while they look for a way through their NATs.
+    SPRAY = 0xe3c3, "SPRAY";
 }
 
 impl AttributeType {

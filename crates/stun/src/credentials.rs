@@ -90,6 +90,11 @@ impl Key {
         Self { bytes: password.as_bytes().into() }
     }
 
+    /// A key that both sides have without a password.
+    pub fn shared(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.into() }
+    }
+
     /// The key of a long-term password (RFC 8489 §9.2.2).
     pub fn long_term(algorithm: PasswordAlgorithm, name: &str, realm: &str, password: &str) -> Self {
         let parts = [name, ":", realm, ":", password].map(str::as_bytes);

@@ -55,6 +55,19 @@ impl Version {
         self >= Self::new(4, 19)
     }
 
+    /// Whether `net.ipv4.tcp_tw_reuse` gives a port away once the next whole second has begun (since 4.19, when its clock became the
+    /// monotonic one), rather than the one after that.
+    pub fn reuses_from_the_next_second(self) -> bool {
+        self >= Self::new(4, 19)
+    }
+
+    /// Whether a connection that takes the place of a dead one begins beyond what that may have sent. From 4.15 to 6.9 the number
+    /// that the dead socket gave was cleared before it was used (IPv4; over IPv6 from 3.19 on), and an ordinary one was taken:
+    /// 6.1 does, 6.12 and 6.18 do not.
+    pub fn begins_beyond_the_old(self) -> bool {
+        !(Self::new(4, 15)..Self::new(6, 10)).contains(&self)
+    }
+
     /// Whether source NAT may evict an entry in TIME_WAIT for a new connection (6.5).
     pub fn evicts_when_translating(self) -> bool {
         self >= Self::new(6, 5)
@@ -77,13 +90,13 @@ impl Generation {
     }
 }
 
-/// Not `MAJOR.MINOR…`.
+/// Not `MAJOR.MINOR…`, or of a kernel before 2.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAVersion;
 
 impl fmt::Display for NotAVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a kernel's version, as in 2.6.32, 4.4 or 6.18")
+        f.write_str("expected a kernel's version from 2.6 on, as in 2.6.32, 4.4 or 6.18")
     }
 }
 
@@ -101,7 +114,9 @@ impl FromStr for Version {
             "x" | "X" => u16::MAX,
             _ => digits.parse().map_err(|_| NotAVersion)?,
         };
-        Ok(Self { major, minor })
+        // What was before is not known here.
+        let version = Self { major, minor };
+        if version < Self::new(2, 6) { Err(NotAVersion) } else { Ok(version) }
     }
 }
 
@@ -134,7 +149,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(version), "{text}");
             assert_eq!(version.generation(), generation, "{text}");
         }
-        for text in ["", "linux", "6.", "6.-1", "99999999.1", "6.y"] {
+        for text in ["", "linux", "2.4.37", "6.", "6.-1", "99999999.1", "6.y"] {
             assert_eq!(text.parse::<Version>(), Err(NotAVersion), "{text}");
         }
     }
@@ -144,6 +159,8 @@ mod tests {
         let v = Version::new;
         assert!(v(4, 11).has_recycle() && !v(4, 12).has_recycle());
         assert!(v(4, 18).ignored_rst_restarts() && !v(4, 19).ignored_rst_restarts());
+        assert!(v(4, 14).begins_beyond_the_old() && !v(4, 15).begins_beyond_the_old());
+        assert!(!v(6, 9).begins_beyond_the_old() && v(6, 10).begins_beyond_the_old());
         assert!(v(6, 14).has_reuse_delay() && !v(6, 13).has_reuse_delay());
         assert!(v(6, 5).evicts_when_translating() && !v(6, 4).evicts_when_translating());
     }

@@ -33,6 +33,7 @@ use core::net::SocketAddr;
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
 use pinhole_stun::client::{self, Request, Schedule, SocketId, Transport};
 
+pub(crate) use allocation::{spread, step};
 pub use evidence::{Observation, Outcome, Question};
 pub use report::{Report, Server, is_udp_blocked};
 pub use terms::{Allocation, Classic, Dependence, Hairpin, Lifetime, Pooling, Translation};

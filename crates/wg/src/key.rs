@@ -3,6 +3,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use blake2::Blake2sMac256;
+use blake2::digest::{FixedOutput, KeyInit, Update};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 
 /// Why a text is not a key.
@@ -110,6 +112,19 @@ impl PrivateKey {
     /// The public key that belongs to it. The bytes are clamped for the computation, whatever they are.
     pub fn public(&self) -> Key {
         Key(x25519_dalek::x25519(self.0, x25519_dalek::X25519_BASEPOINT_BYTES))
+    }
+
+    /// 32 bytes that only the two who have these keys can compute, for one purpose (no two of which have the same name):
+    /// keyed BLAKE2s of its name, the key being their X25519 secret. `None` if the peer's key is one of the few points that
+    /// give no secret (RFC 7748 §6.1).
+    pub fn agree(&self, peer: &Key, purpose: &str) -> Option<[u8; 32]> {
+        let shared = x25519_dalek::x25519(self.0, peer.0);
+        if shared == [0; 32] {
+            return None;
+        }
+        let mut mac = Blake2sMac256::new_from_slice(&shared).expect("BLAKE2s takes keys of 32 bytes");
+        mac.update(purpose.as_bytes());
+        Some(mac.finalize_fixed().into())
     }
 }
 

@@ -56,29 +56,8 @@ impl Sum {
     #[must_use]
     #[inline]
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        // The sum does not depend on byte order except for a final swap (RFC 1071 §2 B), so whole words are added: of long
-        // bytes short ones, whose loop the compiler vectorises, of short bytes long ones with their carries.
-        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-        let mut sum = if blocks.is_empty() { 0 } else { long(blocks.as_flattened()) };
-        let (quads, rest) = rest.as_chunks::<32>();
-        for quad in quads {
-            let (words, _) = quad.as_chunks::<8>();
-            sum = words.iter().fold(sum, |sum, &word| add(sum, u64::from_le_bytes(word)));
-        }
-        let (words, last) = rest.as_chunks::<8>();
-        for &word in words {
-            sum = add(sum, u64::from_le_bytes(word));
-        }
-        if !last.is_empty() {
-            let unused = 64 - 8 * last.len() as u32;
-            let word = match bytes.last_chunk::<8>() {
-                Some(&end) => u64::from_le_bytes(end) >> unused,
-                None => last.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-            };
-            sum = add(sum, word);
-        }
         // To swap octets is to multiply by 2^8, modulo the 2^16 - 1 that counts here.
-        Self(self.0 + (u64::from(halve(sum)) << 8))
+        Self(self.0 + (u64::from(halve(swapped(bytes))) << 8))
     }
 
     /// The checksum: the one's complement of the sum.
@@ -118,6 +97,45 @@ pub const fn adjust_u32(checksum: u16, old: u32, new: u32) -> u16 {
 pub fn adjust_address(checksum: u16, old: IpAddr, new: IpAddr) -> u16 {
     let [old, new] = [old, new].map(|address| u64::from(!Sum::new().address(address).finish()));
     !fold(u64::from(!checksum) + (0xffff - old) + new)
+}
+
+/// The one's complement sum of bytes as 64-bit words in little-endian order. Folded to 16 bits it is the sum with its octets
+/// swapped (RFC 1071 §2 B); it costs less than a [`Sum`] where all else that is added can be had in that order too.
+#[must_use]
+#[inline(always)]
+pub fn swapped(bytes: &[u8]) -> u64 {
+    if bytes.len() < BLOCK { swapped_few(bytes) } else { swapped_many(bytes) }
+}
+
+/// The same of bytes of which there are less than [`BLOCK`].
+#[inline(always)]
+fn swapped_few(bytes: &[u8]) -> u64 {
+    let (pairs, mut rest) = bytes.as_chunks::<16>();
+    let mut sum = 0;
+    for pair in pairs {
+        let (words, _) = pair.as_chunks::<8>();
+        sum = words.iter().fold(sum, |sum, &word| add(sum, u64::from_le_bytes(word)));
+    }
+    if let Some((&word, after)) = rest.split_first_chunk::<8>() {
+        sum = add(sum, u64::from_le_bytes(word));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        let unused = 64 - 8 * rest.len() as u32;
+        let word = match bytes.last_chunk::<8>() {
+            Some(&end) => u64::from_le_bytes(end) >> unused,
+            None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        sum = add(sum, word);
+    }
+    sum
+}
+
+/// The same of any number of bytes: short words are added, in a loop that the compiler vectorises.
+#[inline(never)]
+fn swapped_many(bytes: &[u8]) -> u64 {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    add(long(blocks.as_flattened()), swapped_few(rest))
 }
 
 /// Bytes that are summed at a time where there are many.

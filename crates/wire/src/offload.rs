@@ -19,6 +19,8 @@ use crate::{Protocol, ip};
 
 /// The checksum field holds the sum of the pseudo-header only (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 const NEEDS_CSUM: u8 = 1;
+/// The checksum was looked at, and is right (`VIRTIO_NET_HDR_F_DATA_VALID`).
+const DATA_VALID: u8 = 2;
 /// `VIRTIO_NET_HDR_GSO_TCPV4`.
 const GSO_TCPV4: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV6`.
@@ -82,6 +84,12 @@ impl VnetHdr {
     /// on as it is has to keep it so.
     pub const fn is_checksum_partial(&self) -> bool {
         self.flags & NEEDS_CSUM != 0
+    }
+
+    /// Whether whoever passed the packet on vouches for what the checksum would tell: it was looked at, or there is none yet
+    /// because the packet has left no machine.
+    pub const fn is_checksum_vouched_for(&self) -> bool {
+        self.flags & (NEEDS_CSUM | DATA_VALID) != 0
     }
 
     /// Puts the sum of the pseudo-header into the checksum field again, after addresses or the length of `packet` were

@@ -13,12 +13,13 @@ use pinhole_dns::message::Message;
 use pinhole_dns::sd::{self, Resolution, Unresolved};
 use pinhole_dns::{Name, RData, Type};
 use pinhole_sansio::{Duration, Instant, Machine, Rng};
+use pinhole_traversal::ports::Guess;
 use pinhole_wg::Key;
 
 use super::Output;
 use crate::naming;
 use crate::registry::{allowed_ips, instance};
-use crate::rendezvous::{Ask, Kind, OPTION_CODE, Told};
+use crate::rendezvous::{Ask, Kind, OPTION_CODE, Party, Told};
 
 /// How long the registry may hold a seek. Short: while the peer is away the registry's answer to our watch will tell when it
 /// is back.
@@ -55,8 +56,8 @@ pub(super) enum Heard {
     Observed(SocketAddr),
     /// A peer is here.
     Found { peer: Key, endpoint: SocketAddr, told: Option<Told> },
-    /// Peers want us.
-    Sought { by: Vec<(Key, SocketAddr)>, told: Told },
+    /// Peers want us: who, where it is, and what else is told of it.
+    Sought { by: Vec<(Key, SocketAddr, Option<Party>)>, told: Told },
     /// The server does not know the peer.
     Absent { peer: Key },
     /// The server does not answer.
@@ -90,6 +91,10 @@ pub(super) struct Directory {
     client: Client,
     me: Option<Key>,
     in_tunnel: bool,
+    /// What the registry is told of the NAT here.
+    nat: Option<Guess>,
+    /// No peer is asked for before, since the question is to tell of the NAT.
+    quiet_until: Option<Instant>,
     /// What the questions in flight are for, with their names and types.
     purposes: HashMap<QuestionId, (Purpose, Name, Type)>,
     seeking: BTreeMap<Key, QuestionId>,
@@ -112,6 +117,8 @@ impl Directory {
             client: Client::new(client::Config::default(), rng.next_u64()),
             me: None,
             in_tunnel: false,
+            nat: None,
+            quiet_until: None,
             purposes: HashMap::new(),
             seeking: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -132,6 +139,21 @@ impl Directory {
             self.me = me;
             self.handle_timeout(now);
         }
+    }
+
+    /// The NAT here is being looked at: what is known of it by then will do.
+    pub(super) fn wait_for_nat(&mut self, until: Instant) {
+        if self.nat.is_none() {
+            self.quiet_until = Some(until);
+        }
+    }
+
+    /// What the registry is told of the NAT here, with whatever it is asked from now on.
+    pub(super) fn set_nat(&mut self, now: Instant, nat: Guess) {
+        self.nat = Some(nat);
+        self.quiet_until = None;
+        self.start_seeks(now);
+        self.drain_client(now);
     }
 
     /// Asks where a peer is.
@@ -165,6 +187,10 @@ impl Directory {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.client.handle_input(now, client::Input::Timeout);
+        if self.quiet_until.is_some_and(|until| until <= now) {
+            self.quiet_until = None;
+            self.start_seeks(now);
+        }
         if self.next_watch.is_some_and(|at| at <= now) && self.start_watch(now) {
             self.next_watch = None;
         }
@@ -193,15 +219,15 @@ impl Directory {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let client = self.client.poll_timeout().map(|deadline| deadline.at);
         let watch = self.next_watch.filter(|_| self.me.is_some());
-        [client, watch, self.next_browse].into_iter().flatten().min()
+        [client, watch, self.next_browse, self.quiet_until].into_iter().flatten().min()
     }
 
     fn start_seeks(&mut self, now: Instant) {
-        while self.seeking.len() < MAX_SEEKS {
+        while self.seeking.len() < MAX_SEEKS && self.quiet_until.is_none() {
             let Some(peer) = self.queue.pop_front() else { return };
             let Some(name) = instance(&self.zone, &naming::label(&peer)) else { continue };
             let seek = Seek { peer, resolution: Resolution::new(name.clone(), false), told: None };
-            let ask = Ask { kind: Kind::Seek, wait_ms: SEEK_WAIT.as_millis() as u16 };
+            let ask = Ask { kind: Kind::Seek, wait_ms: SEEK_WAIT.as_millis() as u16, nat: self.nat.clone() };
             self.ask_for(now, Box::new(seek), name, Type::SRV, Some(ask));
         }
     }
@@ -217,7 +243,8 @@ impl Directory {
         let Some(me) = &self.me else { return false };
         let sub = instance(&self.zone, "_sub").and_then(|sub| sub.child(naming::watch_label(me)).ok());
         if let Some(name) = sub {
-            let ask = Ask { kind: Kind::Watch, wait_ms: WATCH_WAIT.as_millis() as u16 };
+            let nat = self.nat.clone();
+            let ask = Ask { kind: Kind::Watch, wait_ms: WATCH_WAIT.as_millis() as u16, nat };
             self.ask(now, Purpose::Watch, name, Type::PTR, Some(ask));
             self.watching = true;
         }
@@ -259,7 +286,7 @@ impl Directory {
 
     fn on_done(&mut self, now: Instant, purpose: Purpose, name: &Name, qtype: Type, answer: Option<Message>) {
         let told = answer.as_ref().and_then(|answer| Told::decode(answer.option(OPTION_CODE)?));
-        if let Some(observed) = told.and_then(|told| told.observed)
+        if let Some(observed) = told.as_ref().and_then(|told| told.observed)
             && self.observed.replace(observed) != Some(observed)
         {
             self.heard.push_back(Heard::Observed(observed));
@@ -287,7 +314,7 @@ impl Directory {
 
     /// The peer is located, or there is more to ask, or it is nowhere.
     fn go_on(&mut self, now: Instant, seek: Box<Seek>) {
-        let (peer, told) = (seek.peer, seek.told);
+        let (peer, told) = (seek.peer, seek.told.clone());
         let located = seek
             .resolution
             .instance()
@@ -312,7 +339,7 @@ impl Directory {
         self.watching = false;
         let gap = match (answer, told) {
             (Some(answer), Some(told)) if told.simultaneous => {
-                self.heard.push_back(Heard::Sought { by: seekers(answer), told });
+                self.heard.push_back(Heard::Sought { by: seekers(answer, &told.parties), told });
                 Duration::ZERO
             }
             (Some(_), None) => PLAIN_WATCH_GAP,
@@ -338,16 +365,18 @@ impl Directory {
     }
 }
 
-/// The peers that an answer to a watch names, with their endpoints.
-fn seekers(answer: &Message) -> Vec<(Key, SocketAddr)> {
+/// The peers that an answer to a watch names, with their endpoints and what is told of them in the same order.
+fn seekers(answer: &Message, parties: &[Party]) -> Vec<(Key, SocketAddr, Option<Party>)> {
     let Some(question) = answer.questions.first() else { return Vec::new() };
-    let names = sd::instances(answer, &question.name).into_iter();
-    let located = names.filter_map(|name| {
+    let parties = parties.iter().map(Some).chain(core::iter::repeat(None));
+    let names = sd::instances(answer, &question.name).into_iter().zip(parties);
+    let located = names.filter_map(|(name, party)| {
         let key = name.labels().next().and_then(naming::parse_label)?;
         let mut resolution = Resolution::new(name.clone(), false);
         resolution.absorb(&name, Type::SRV, answer);
         let instance = resolution.instance().ok()?;
-        Some((key, SocketAddr::new(*instance.addresses.first()?, instance.srv.port)))
+        let endpoint = SocketAddr::new(*instance.addresses.first()?, instance.srv.port);
+        Some((key, endpoint, party.cloned()))
     });
     located.collect()
 }

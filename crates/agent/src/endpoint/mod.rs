@@ -9,22 +9,30 @@
 
 mod announce;
 mod directory;
+mod hunt;
+mod outlook;
 mod owned;
 mod peer;
 mod uplink;
 
 use core::net::{IpAddr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ipnet::IpNet;
 use pinhole_dns::Name;
 use pinhole_dns::client::{self, QuestionId};
 use pinhole_sansio::{Deadline, Duration, Instant, Machine, Rng};
 use pinhole_traversal::punch::Role;
+use pinhole_traversal::spray::{self, Via};
+use pinhole_traversal::vantage;
 use pinhole_wg::{Device, DeviceUpdate, Key, Peer, PeerUpdate};
 
 use crate::event::Event;
+use crate::rendezvous::Party;
 use directory::{Directory, Heard};
+use hunt::{Hunts, Prey};
+use outlook::Outlook;
+pub use outlook::VANTAGE_PORTS;
 pub use owned::Owned;
 use peer::{Link, Task};
 use uplink::Uplink;
@@ -45,6 +53,13 @@ const SAMPLE_PER_PEER: Duration = Duration::from_micros(200);
 /// A device that cannot be read is tried again after this.
 const SAMPLE_FAILED: Duration = Duration::from_secs(1);
 
+/// How long peers are not asked for because the registry is to be told of the NAT first: a STUN server's answer from near, also
+/// after one loss. From afar the handshake with the registry takes longer than that answer.
+const NAT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// An opener for the relay is to arrive.
+const RELAY_TTL: u8 = 64;
+
 /// What an agent needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -58,8 +73,10 @@ pub struct Config {
     pub accept: Vec<IpNet>,
     /// Keepalive for peers that have none, in seconds; 0 leaves them without.
     pub keepalive: u16,
-    /// Can openers be sent (a raw socket)?
+    /// Can packets be sent from the WireGuard port, and received at it (a raw socket)?
     pub can_open: bool,
+    /// STUN servers that are asked how they see the WireGuard port; empty: the registry's.
+    pub stun: Vec<SocketAddr>,
     /// What an agent that did not stop cleanly had changed.
     pub owned: Vec<Owned>,
     /// Seeds transaction ids and pauses.
@@ -82,6 +99,41 @@ pub enum Input {
     DeviceFailed(String),
     /// What came of a question: a datagram, or the end of an exchange over TCP.
     Dns(client::Input),
+    /// A STUN message came to the WireGuard port.
+    Received {
+        /// From where.
+        from: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Extra sockets are open.
+    SocketsOpened {
+        /// Whose.
+        peer: Key,
+        /// So many; none if that failed.
+        sockets: u16,
+    },
+    /// A datagram came to one of them.
+    ReceivedBy {
+        /// Whose.
+        peer: Key,
+        /// Which one.
+        socket: u16,
+        /// From where.
+        from: SocketAddr,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// WireGuard has a hole that an earlier agent handed over.
+    HoleFound {
+        /// To whom it leads.
+        peer: Key,
+    },
+    /// WireGuard has the hole.
+    HandedOver {
+        /// To whom it leads.
+        peer: Key,
+    },
     /// A link, an address or a route has changed.
     NetworkChanged,
     /// Undo what was changed.
@@ -126,6 +178,64 @@ pub enum Output {
         /// The mark of the device's packets; 0 for none.
         fwmark: u32,
     },
+    /// Send a datagram from the WireGuard port.
+    Send {
+        /// The WireGuard port.
+        from_port: u16,
+        /// The mark of the device's packets; 0 for none.
+        fwmark: u32,
+        /// To where.
+        to: SocketAddr,
+        /// Its TTL or hop limit; the host's own if `None`.
+        ttl: Option<u8>,
+        /// What it carries.
+        bytes: Vec<u8>,
+    },
+    /// Open extra sockets for a peer, in the place of those it has, then say [`Input::SocketsOpened`].
+    OpenSockets {
+        /// For whom.
+        peer: Key,
+        /// So many; fewer will do.
+        sockets: u16,
+        /// What they are to reach.
+        toward: SocketAddr,
+        /// The mark of the device's packets; 0 for none.
+        fwmark: u32,
+    },
+    /// Send a datagram by one of them.
+    SendBy {
+        /// Whose sockets.
+        peer: Key,
+        /// Which one, from 0.
+        socket: u16,
+        /// To where.
+        to: SocketAddr,
+        /// Its TTL or hop limit; the host's own if `None`.
+        ttl: Option<u8>,
+        /// What it carries.
+        bytes: Vec<u8>,
+    },
+    /// Let WireGuard's packets to an endpoint leave by the port of one of them, then say [`Input::HandedOver`].
+    HandOver {
+        /// Whose sockets.
+        peer: Key,
+        /// Which one.
+        socket: u16,
+        /// The WireGuard port.
+        own: u16,
+        /// The peer's endpoint.
+        remote: SocketAddr,
+    },
+    /// Undo that.
+    TakeBack {
+        /// For whom it was done.
+        peer: Key,
+    },
+    /// Close a peer's extra sockets, if it has any.
+    CloseSockets {
+        /// Whose.
+        peer: Key,
+    },
     /// Send an ICMP echo request through the tunnel.
     Probe {
         /// To which tunnel address.
@@ -148,6 +258,20 @@ pub enum Why {
     Peer(peer::Why),
     /// A question is to be repeated or given up.
     Dns,
+    /// A STUN server is to be asked.
+    Outlook,
+    /// A hunt has something to do.
+    Hunt,
+}
+
+/// Where a peer is, and what the registry has told of it.
+#[derive(Debug)]
+struct Found {
+    peer: Key,
+    endpoint: SocketAddr,
+    role: Role,
+    simultaneous: bool,
+    party: Option<Party>,
 }
 
 /// See the module.
@@ -161,6 +285,11 @@ pub struct Agent {
     uplink: Uplink,
     links: BTreeMap<Key, Link>,
     directory: Directory,
+    outlook: Outlook,
+    hunts: Hunts,
+    /// Peers that WireGuard reaches by a hole that was handed over to it.
+    handed_over: BTreeSet<Key>,
+    rng: Rng,
     owned: BTreeMap<Key, Owned>,
     next_sample: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -176,6 +305,10 @@ impl Agent {
         Self {
             uplink: Uplink::new(now),
             directory,
+            outlook: Outlook::new(config.stun.clone(), rng.next_u64()),
+            hunts: Hunts::default(),
+            handed_over: BTreeSet::new(),
+            rng,
             owned,
             config,
             device: None,
@@ -199,8 +332,18 @@ impl Agent {
             self.event(Event::DeviceBack { device: self.config.device.clone() });
         }
         self.registry = registry_peer(&device, self.config.server.ip());
+        if self.config.can_open && device.listen_port != 0 {
+            let registry = device.peers.iter().find(|peer| Some(peer.public_key) == self.registry);
+            if self.outlook.set_registry(now, registry.and_then(|peer| peer.endpoint)) {
+                self.directory.wait_for_nat(now + NAT_PATIENCE);
+            }
+        }
         self.directory.set_me(now, device.public_key, self.registry.is_some());
-        self.links.retain(|key, _| device.peers.iter().any(|peer| peer.public_key == *key));
+        let is_peer = |key: &Key| device.peers.iter().any(|peer| peer.public_key == *key);
+        self.links.retain(|key, _| is_peer(key));
+        self.hunts.retain(is_peer);
+        let gone: Vec<Key> = self.handed_over.iter().copied().filter(|key| !is_peer(key)).collect();
+        gone.into_iter().for_each(|key| self.take_back(key));
         self.device = Some(device.clone());
         for peer in &device.peers {
             self.mind_keepalive(peer);
@@ -235,20 +378,24 @@ impl Agent {
 
     fn on_heard(&mut self, now: Instant, heard: Heard) {
         match heard {
-            Heard::Observed(endpoint) => self.event(Event::Observed { endpoint }),
+            Heard::Observed(endpoint) => {
+                self.outlook.observed(now, endpoint);
+                self.event(Event::Observed { endpoint });
+            }
             Heard::Found { peer, endpoint, told } => {
-                let role = match told {
+                let role = match &told {
                     Some(told) if told.simultaneous && !told.initiate => Role::Opener,
                     Some(_) => Role::Initiator,
                     None => self.role_by_key(&peer),
                 };
-                let simultaneous = told.is_some_and(|told| told.simultaneous);
-                self.start_punch(now, peer, endpoint, role, simultaneous);
+                let simultaneous = told.as_ref().is_some_and(|told| told.simultaneous);
+                let party = told.and_then(|told| told.parties.into_iter().next());
+                self.approach(now, Found { peer, endpoint, role, simultaneous, party });
             }
             Heard::Sought { by, told } => {
                 let role = if told.initiate { Role::Initiator } else { Role::Opener };
-                for (peer, endpoint) in by {
-                    self.start_punch(now, peer, endpoint, role, true);
+                for (peer, endpoint, party) in by {
+                    self.approach(now, Found { peer, endpoint, role, simultaneous: true, party });
                 }
             }
             Heard::Absent { peer } => {
@@ -260,14 +407,113 @@ impl Agent {
         }
     }
 
-    fn start_punch(&mut self, now: Instant, peer: Key, endpoint: SocketAddr, role: Role, simultaneous: bool) {
+    /// Calls a peer where it is, or looks for it where the registry cannot know.
+    fn approach(&mut self, now: Instant, found: Found) {
+        let Found { peer, endpoint, role, simultaneous, .. } = found;
+        if self.takes_the_relay(now, &found) {
+            return;
+        }
+        let prey = self.prey(found);
         let can_open = self.config.can_open;
         let Some(link) = self.links.get_mut(&peer) else { return };
-        if link.found(now, endpoint, role, can_open) {
-            let initiate = role == Role::Initiator;
-            self.event(Event::Answered { peer, endpoint, simultaneous, initiate });
-            self.do_tasks(now, peer);
-            self.sample_soon(now);
+        match prey {
+            Some(prey) if self.hunts.is_news(&peer, prey.party.session) => {
+                link.hunt(now);
+                let looks = prey.role == spray::Role::Prober;
+                self.take_back(peer);
+                self.hunts.start(now, prey);
+                self.event(Event::Hunting { peer, endpoint, looks });
+                self.drain_hunts(now);
+            }
+            // Nobody else is told of us now.
+            None if link.is_relayed() => self.with_link(now, peer, |link| link.not_found(now)),
+            None if link.found(now, endpoint, role, can_open) => {
+                self.hunts.stop(peer);
+                self.take_back(peer);
+                let initiate = role == Role::Initiator;
+                self.event(Event::Answered { peer, endpoint, simultaneous, initiate });
+                self.do_tasks(now, peer);
+                self.sample_soon(now);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Takes the way through the relay that the registry offers, if there is no other; the search for a better one begins when it
+    /// works. True if so.
+    fn takes_the_relay(&mut self, now: Instant, found: &Found) -> bool {
+        let Found { peer, role, party, .. } = found;
+        let (peer, role) = (*peer, *role);
+        let port = party.as_ref().and_then(|party| party.relay);
+        let registry = self.registry.and_then(|key| self.device_peer(&key)?.endpoint);
+        let (Some(port), Some(registry)) = (port, registry) else { return false };
+        let relay = SocketAddr::new(registry.ip(), port.get());
+        let Some(link) = self.links.get_mut(&peer) else { return false };
+        if !link.offer_relay(relay) || !link.found(now, relay, role, false) {
+            return false;
+        }
+        self.hunts.stop(peer);
+        self.take_back(peer);
+        self.event(Event::Relaying { peer, relay });
+        if self.config.can_open {
+            // So that the relay knows where to send what the other side says first.
+            self.open(peer, relay, RELAY_TTL);
+        }
+        self.do_tasks(now, peer);
+        self.sample_soon(now);
+        true
+    }
+
+    /// What a hunt needs, if one of the two has to be looked for and both know of it.
+    fn prey(&mut self, found: Found) -> Option<Prey> {
+        let Found { peer, endpoint, role, simultaneous, party } = found;
+        let party = party.filter(|_| simultaneous && self.config.can_open)?;
+        // A path through the relay is left only for one that is proven.
+        let relayed = self.links.get(&peer).is_some_and(Link::is_relayed);
+        let role = hunt::role(&party).or(relayed.then_some(match role {
+            Role::Initiator => spray::Role::Prober,
+            Role::Opener => spray::Role::Opener,
+        }))?;
+        let secret = hunt::secret(&self.device.as_ref()?.private_key?, &peer)?;
+        Some(Prey { peer, endpoint, role, party, secret, seed: self.rng.next_u64() })
+    }
+
+    /// Carries out what the hunts want, and goes on where they have ended.
+    fn drain_hunts(&mut self, now: Instant) {
+        while let Some((peer, task)) = self.hunts.poll_task() {
+            match task {
+                hunt::Task::Open { sockets, toward } => {
+                    let fwmark = self.device.as_ref().map_or(0, |device| device.fwmark);
+                    self.outputs.push_back(Output::OpenSockets { peer, sockets, toward, fwmark });
+                }
+                hunt::Task::Send { via: Via::Own, to, ttl, bytes } => self.send(to, ttl, bytes),
+                hunt::Task::Send { via: Via::Extra(socket), to, ttl, bytes } => {
+                    self.outputs.push_back(Output::SendBy { peer, socket, to, ttl, bytes });
+                }
+                hunt::Task::HandOver { socket, remote } => {
+                    let own = self.device.as_ref().map_or(0, |device| device.listen_port);
+                    self.handed_over.insert(peer);
+                    self.outputs.push_back(Output::HandOver { peer, socket, own, remote });
+                }
+                hunt::Task::Close => self.outputs.push_back(Output::CloseSockets { peer }),
+                hunt::Task::Found { endpoint, role } => {
+                    self.event(Event::Hole { peer, endpoint });
+                    self.with_link(now, peer, |link| link.hunted(now, endpoint, role));
+                    self.sample_soon(now);
+                }
+                hunt::Task::Failed(reason) => {
+                    self.take_back(peer);
+                    self.event(Event::NoHole { peer, reason: reason.to_string() });
+                    self.with_link(now, peer, |link| link.hunted_in_vain(now));
+                }
+            }
+        }
+    }
+
+    /// A hole that was handed over for an earlier path leads nowhere on a new one.
+    fn take_back(&mut self, peer: Key) {
+        if self.handed_over.remove(&peer) {
+            self.outputs.push_back(Output::TakeBack { peer });
         }
     }
 
@@ -315,13 +561,15 @@ impl Agent {
                 Task::Open { to, ttl } => self.open(peer, to, ttl),
                 Task::Probe { endpoint } => self.probe(peer, endpoint),
                 Task::Handshake { endpoint } => self.handshake(peer, endpoint),
-                Task::Up { after } => {
+                Task::Up { after, relayed } => {
                     self.directory.forget(peer);
+                    self.hunts.stop(peer);
                     let endpoint = self.device_peer(&peer).and_then(|peer| peer.endpoint);
                     let after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-                    self.event(Event::Up { peer, endpoint, after_ms });
+                    self.event(Event::Up { peer, endpoint, after_ms, relayed });
                 }
                 Task::Down => self.event(Event::Down { peer }),
+                Task::Failed { .. } if self.links.get(&peer).is_some_and(Link::is_relayed) => {}
                 Task::Failed { pause } => {
                     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     self.event(Event::Failed { peer, pause_ms });
@@ -383,6 +631,8 @@ impl Agent {
     fn on_network_changed(&mut self, now: Instant) {
         self.uplink.doubt(now);
         self.directory.hurry(now);
+        self.outlook.look_again(now);
+        self.hunts.retain(|_| false);
         self.links.values_mut().for_each(|link| link.hurry(now));
         self.do_all_tasks(now);
         self.sample_soon(now);
@@ -394,6 +644,10 @@ impl Agent {
         let peers: Vec<PeerUpdate> = restore.collect();
         if !peers.is_empty() {
             self.outputs.push_back(Output::Apply(DeviceUpdate { peers, ..DeviceUpdate::default() }));
+        }
+        self.hunts.retain(|_| false);
+        for peer in core::mem::take(&mut self.handed_over) {
+            self.outputs.push_back(Output::TakeBack { peer });
         }
         self.outputs.push_back(Output::Remember(Vec::new()));
         self.outputs.push_back(Output::Stopped);
@@ -436,6 +690,37 @@ impl Agent {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// Takes what is to be sent to find out how the NAT maps, and tells the registry of it.
+    fn drain_outlook(&mut self, now: Instant) {
+        while let Some(output) = self.outlook.poll_output() {
+            match output {
+                vantage::Output::Transmit { to, bytes } => self.send(to, None, bytes),
+                vantage::Output::Changed(mapping) => {
+                    self.event(Event::Mapping { mapping });
+                    let Some(guess) = self.outlook.guess() else { continue };
+                    let is_hard = guess.is_hard();
+                    self.directory.set_nat(now, guess);
+                    if is_hard {
+                        for (peer, link) in &mut self.links {
+                            if link.start_anew() {
+                                self.directory.forget(*peer);
+                            }
+                        }
+                        self.do_all_tasks(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, ttl: Option<u8>, bytes: Vec<u8>) {
+        let Some(device) = &self.device else { return };
+        let (from_port, fwmark) = (device.listen_port, device.fwmark);
+        if from_port != 0 {
+            self.outputs.push_back(Output::Send { from_port, fwmark, to, ttl, bytes });
+        }
+    }
+
     /// Takes what the directory has to send and has heard.
     fn drain_directory(&mut self, now: Instant) {
         while let Some(heard) = self.directory.poll_heard() {
@@ -469,6 +754,8 @@ impl Machine for Agent {
                 self.links.values_mut().for_each(|link| link.run(now));
                 self.do_all_tasks(now);
                 self.directory.handle_timeout(now);
+                self.outlook.handle_timeout(now);
+                self.hunts.handle_timeout(now);
             }
             Input::Device { device, wall } => self.on_device(now, device, wall),
             Input::DeviceFailed(reason) => {
@@ -478,9 +765,26 @@ impl Machine for Agent {
                 self.next_sample.get_or_insert(now + SAMPLE_FAILED);
             }
             Input::Dns(input) => self.directory.handle_input(now, input),
+            Input::Received { from, bytes } => {
+                self.hunts.received(now, from, &bytes);
+                self.outlook.received(now, from, bytes);
+            }
+            Input::SocketsOpened { peer, sockets } => {
+                self.hunts.handle_input(now, peer, spray::Input::Opened { sockets });
+            }
+            Input::ReceivedBy { peer, socket, from, bytes } => {
+                let via = Via::Extra(socket);
+                self.hunts.handle_input(now, peer, spray::Input::Received { via, from, bytes });
+            }
+            Input::HoleFound { peer } => drop(self.handed_over.insert(peer)),
+            Input::HandedOver { peer } => self.hunts.handle_input(now, peer, spray::Input::HandedOver),
             Input::NetworkChanged => self.on_network_changed(now),
             Input::Stop => return self.stop(),
         }
+        self.drain_hunts(now);
+        self.drain_directory(now);
+        self.drain_outlook(now);
+        // What it found out makes the directory ask.
         self.drain_directory(now);
     }
 
@@ -496,7 +800,9 @@ impl Machine for Agent {
         let links = self.links.values().filter_map(Link::poll_timeout).min_by_key(|deadline| deadline.at);
         let links = links.map(|deadline| deadline.map(Why::Peer));
         let dns = self.directory.poll_timeout().map(|at| Deadline::new(at, Why::Dns));
-        Deadline::earlier(Deadline::earlier(sample, links), dns)
+        let outlook = self.outlook.poll_timeout().map(|at| Deadline::new(at, Why::Outlook));
+        let hunts = self.hunts.poll_timeout().map(|at| Deadline::new(at, Why::Hunt));
+        [sample, links, dns, outlook, hunts].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 }
 

@@ -1,7 +1,8 @@
 //! One peer of the agent: is its path up, and if not, what is being done about it.
 //!
 //! A peer goes round in a circle: `Resting` while its path works or a pause runs, `Seeking` while the registry is being asked,
-//! `Punching` while packets go out. It leaves the circle for `Resting` the moment the arbiter says that the path works.
+//! `Hunting` while a hole is looked for that the registry cannot know, `Punching` while packets go out to where the peer is. It
+//! leaves the circle for `Resting` the moment the arbiter says that the path works.
 //! It decides and remembers; the agent around it asks the registry and touches the device.
 
 use pinhole_sansio::{Deadline, Duration, Instant};
@@ -33,6 +34,11 @@ const ABSENCES: [(u32, Duration); 4] = [
     (u32::MAX, Duration::from_secs(30)),
 ];
 
+/// How long a relayed path is left alone before the n-th attempt to find a direct one. The relay works, so there is no hurry,
+/// and an attempt costs a thousand packets.
+const OFF_THE_RELAY: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
+
 /// After a punch has worked, the side that knocked sends so many echoes, so far apart, until one is answered: the other side
 /// may not send before it has received, and a keepalive can get lost.
 const CONFIRMATIONS: u32 = 5;
@@ -63,8 +69,8 @@ pub(crate) enum Task {
     Probe { endpoint: Option<SocketAddr> },
     /// Give the device this endpoint and start a handshake.
     Handshake { endpoint: SocketAddr },
-    /// Tell that the path is up; `after` is the time since it was found missing.
-    Up { after: Option<Duration> },
+    /// Tell that the path is up, directly or through the relay; `after` is the time since it was found missing.
+    Up { after: Option<Duration>, relayed: bool },
     /// Tell that the path is down.
     Down,
     /// Tell that an attempt failed and when the next one comes.
@@ -77,6 +83,8 @@ enum State {
     Resting { until: Option<Instant> },
     /// The registry has been asked.
     Seeking,
+    /// The agent looks for a hole through a NAT that maps anew towards everybody.
+    Hunting,
     /// Packets are going out to `endpoint`.
     Punching { punch: Punch, endpoint: SocketAddr, role: Role, knocks: u32 },
     /// The path is up and the peer is to learn it too.
@@ -91,7 +99,11 @@ pub(crate) struct Link {
     /// Did the path work when last looked at? `None` before the first look.
     up: Option<bool>,
     down_since: Option<Instant>,
-    /// Attempts that have failed in a row.
+    /// Where the registry's relay takes packets for the peer, if it does.
+    relay: Option<SocketAddr>,
+    /// The path that works leads through the relay.
+    relayed: bool,
+    /// Attempts that have failed in a row; while the path is relayed, those to get off the relay.
     failed: u32,
     /// Seeks in a row that found nobody.
     absences: u32,
@@ -105,6 +117,8 @@ impl Link {
             state: State::Resting { until: None },
             up: None,
             down_since: None,
+            relay: None,
+            relayed: false,
             failed: 0,
             absences: 0,
             tasks: Vec::new(),
@@ -117,14 +131,28 @@ impl Link {
             self.tasks.push(Task::Probe { endpoint: None });
         }
         let up = self.arbiter.path() == Path::Working;
+        let relayed = up && peer.endpoint.is_some() && peer.endpoint == self.relay;
+        let gets_off = core::mem::replace(&mut self.relayed, relayed) && up && !relayed;
         match (self.up.replace(up), up) {
+            (Some(true), true) if gets_off => self.came_up(now, peer.rx_bytes),
             (Some(true), true) | (Some(false), false) => {}
             (_, true) => self.came_up(now, peer.rx_bytes),
             (was, false) => self.went_down(now, was.is_some()),
         }
-        if up && self.proves_itself(peer.rx_bytes) {
+        if up && !relayed && self.proves_itself(peer.rx_bytes) {
             self.state = State::Resting { until: None };
         }
+    }
+
+    /// Takes where the relay can be reached, and says whether it is to be used now: only without a path.
+    pub(crate) fn offer_relay(&mut self, relay: SocketAddr) -> bool {
+        self.relay = Some(relay);
+        !self.is_up()
+    }
+
+    /// Does the path lead through the relay?
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relayed
     }
 
     /// The registry says where the peer is; false if that is no news.
@@ -132,20 +160,40 @@ impl Link {
         if matches!(self.state, State::Punching { endpoint: at, role: as_, .. } if (at, as_) == (endpoint, role)) {
             return false;
         }
-        if self.arbiter.path() == Path::Working {
-            // The peer has lost its side of a path that looks whole from here: make it prove itself.
-            self.arbiter.doubt(now);
-        }
-        let settings = Settings { role, attempt: self.failed, can_open, first_gap: FIRST_GAP };
-        self.state = State::Punching { punch: Punch::new(now, settings), endpoint, role, knocks: 0 };
-        self.run(now);
+        self.doubt_a_working_path(now);
+        self.punch(now, endpoint, role, can_open);
         true
+    }
+
+    /// The registry has brought us together with the peer, and one of the two has to be looked for.
+    pub(crate) fn hunt(&mut self, now: Instant) {
+        if !self.relayed {
+            self.doubt_a_working_path(now);
+        }
+        self.state = State::Hunting;
+    }
+
+    /// There is a hole: both NATs are open, so nothing has to be opened.
+    pub(crate) fn hunted(&mut self, now: Instant, endpoint: SocketAddr, role: Role) {
+        if matches!(self.state, State::Hunting) {
+            self.punch(now, endpoint, role, false);
+        }
+    }
+
+    /// There is none.
+    pub(crate) fn hunted_in_vain(&mut self, now: Instant) {
+        if matches!(self.state, State::Hunting) {
+            self.fail(now);
+        }
     }
 
     /// The registry does not know where the peer is, or did not answer.
     pub(crate) fn not_found(&mut self, now: Instant) {
         if !matches!(self.state, State::Seeking) {
             return;
+        }
+        if self.relayed {
+            return self.fail(now);
         }
         self.absences += 1;
         let pause =
@@ -159,6 +207,16 @@ impl Link {
             *until = now;
             self.run(now);
         }
+    }
+
+    /// Peers have to look for us, and the registry was not told when it was asked: what is under way leads nowhere, and it is
+    /// to be asked again. True if that is so.
+    pub(crate) fn start_anew(&mut self) -> bool {
+        let leads_nowhere = matches!(self.state, State::Seeking | State::Punching { .. }) && !self.is_up();
+        if leads_nowhere {
+            self.seek();
+        }
+        leads_nowhere
     }
 
     /// The network has changed: whatever is known of the path is worth nothing, so the registry is asked at once.
@@ -208,7 +266,7 @@ impl Link {
     pub(crate) fn poll_timeout(&self) -> Option<Deadline<Why>> {
         match &self.state {
             State::Resting { until } => until.map(|at| Deadline::new(at, Why::Pause)),
-            State::Seeking => None,
+            State::Seeking | State::Hunting => None,
             State::Confirming { next, .. } => Some(Deadline::new(*next, Why::Confirm)),
             State::Punching { punch, .. } => punch.poll_timeout().map(|d| d.map(|_| Why::Punch)),
         }
@@ -232,7 +290,7 @@ impl Link {
     fn proves_itself(&self, rx_bytes: u64) -> bool {
         match &self.state {
             State::Resting { .. } => false,
-            State::Seeking | State::Punching { .. } => !self.arbiter.is_suspicious(),
+            State::Seeking | State::Hunting | State::Punching { .. } => !self.arbiter.is_suspicious(),
             State::Confirming { rx_bytes: before, .. } => rx_bytes > *before,
         }
     }
@@ -241,12 +299,17 @@ impl Link {
         (self.failed, self.absences) = (0, 0);
         self.state = match self.state {
             State::Punching { knocks: 1.., .. } => State::Confirming { left: CONFIRMATIONS, next: now, rx_bytes },
-            State::Punching { .. } | State::Resting { .. } | State::Seeking | State::Confirming { .. } => {
-                State::Resting { until: None }
-            }
+            State::Punching { .. }
+            | State::Resting { .. }
+            | State::Seeking
+            | State::Hunting
+            | State::Confirming { .. } => State::Resting { until: None },
         };
         let after = self.down_since.take().map(|since| now.since(since));
-        self.tasks.push(Task::Up { after });
+        self.tasks.push(Task::Up { after, relayed: self.relayed });
+        if self.relayed {
+            self.state = State::Resting { until: Some(now + OFF_THE_RELAY[0]) };
+        }
         self.run(now);
     }
 
@@ -260,6 +323,19 @@ impl Link {
         }
     }
 
+    /// The peer has lost its side of a path that looks whole from here: make it prove itself.
+    fn doubt_a_working_path(&mut self, now: Instant) {
+        if self.arbiter.path() == Path::Working {
+            self.arbiter.doubt(now);
+        }
+    }
+
+    fn punch(&mut self, now: Instant, endpoint: SocketAddr, role: Role, can_open: bool) {
+        let settings = Settings { role, attempt: self.failed, can_open, first_gap: FIRST_GAP };
+        self.state = State::Punching { punch: Punch::new(now, settings), endpoint, role, knocks: 0 };
+        self.run(now);
+    }
+
     fn seek(&mut self) {
         self.state = State::Seeking;
         self.tasks.push(Task::Seek);
@@ -270,14 +346,17 @@ impl Link {
     fn knock(&mut self, endpoint: SocketAddr, first: bool) {
         self.tasks.push(match (self.arbiter.path(), first) {
             (Path::Absent, _) | (_, false) => Task::Handshake { endpoint },
+            (Path::Working, true) if self.relayed => Task::Probe { endpoint: Some(endpoint) },
             (Path::Working, true) => Task::Probe { endpoint: None },
             (Path::Dead, true) => Task::Probe { endpoint: Some(endpoint) },
         });
     }
 
     fn fail(&mut self, now: Instant) {
-        let last = PAUSES.len() - 1;
-        let pause = PAUSES[(self.failed as usize).min(last)];
+        // The first pause of a relayed path ran before the first attempt.
+        let (pauses, nth): (&[Duration], _) =
+            if self.relayed { (&OFF_THE_RELAY, self.failed + 1) } else { (&PAUSES, self.failed) };
+        let pause = pauses[(nth as usize).min(pauses.len() - 1)];
         self.failed += 1;
         self.rest(now, pause);
     }

@@ -71,7 +71,14 @@ pub(crate) struct Meeting {
 struct Met {
     times: u32,
     last: Instant,
+    /// How often they have met in a row: who has a path does not.
+    in_a_row: u32,
+    /// Something has changed since.
+    is_outdated: bool,
 }
+
+/// Meetings that are farther apart have nothing to do with each other.
+const ROW: Duration = Duration::from_secs(60);
 
 impl Meeting {
     /// `from` wants a path to `to`. A repeated seek replaces the one before, whose ticket is void.
@@ -102,6 +109,24 @@ impl Meeting {
         self.agents.retain(|_, &mut seen| now.since(seen) < AGENT_MEMORY);
         let known = &self.known;
         self.met.retain(|(a, b), _| known.contains_key(a) && known.contains_key(b));
+    }
+
+    /// What is known of a peer has changed, and with it what it and those that it has just met have to do: they are brought
+    /// together anew.
+    pub(crate) fn outdate(&mut self, peer: Key) {
+        for ((a, b), met) in &mut self.met {
+            met.is_outdated |= *a == peer || *b == peer;
+        }
+    }
+
+    /// How often the two were brought together in a row, not long after each other.
+    pub(crate) fn met_in_a_row(&self, a: Key, b: Key) -> u32 {
+        self.met.get(&(a.min(b), a.max(b))).map_or(0, |met| met.in_a_row)
+    }
+
+    /// When the two were last brought together.
+    pub(crate) fn met_at(&self, a: Key, b: Key) -> Option<Instant> {
+        self.met.get(&(a.min(b), a.max(b))).map(|met| met.last)
     }
 
     /// The questions that can be answered now.
@@ -188,7 +213,8 @@ impl Meeting {
 
     /// Does `a` knock in the attempt that `a` and `b` are at? `None` if they are not at one.
     fn has_just_met(&self, now: Instant, a: Key, b: Key) -> Option<bool> {
-        let met = self.met.get(&(a.min(b), a.max(b))).filter(|met| now.since(met.last) < JUST_MET)?;
+        let met =
+            self.met.get(&(a.min(b), a.max(b))).filter(|met| !met.is_outdated && now.since(met.last) < JUST_MET)?;
         Some(knocks(a, b, met.times.wrapping_sub(1)))
     }
 
@@ -199,8 +225,13 @@ impl Meeting {
 
     fn take_turn(&mut self, now: Instant, a: Key, b: Key) -> bool {
         let mine = self.has_turn(a, b);
-        let met = self.met.entry((a.min(b), a.max(b))).or_insert(Met { times: 0, last: now });
-        *met = Met { times: met.times.wrapping_add(1), last: now };
+        let before = self.met.get(&(a.min(b), a.max(b)));
+        let (times, in_a_row) = before.map_or((0, 0), |met| {
+            let in_a_row = if now.since(met.last) < ROW { met.in_a_row } else { 0 };
+            (met.times, in_a_row)
+        });
+        let met = Met { times: times.wrapping_add(1), last: now, in_a_row: in_a_row + 1, is_outdated: false };
+        self.met.insert((a.min(b), a.max(b)), met);
         mine
     }
 

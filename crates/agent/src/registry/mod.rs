@@ -6,10 +6,12 @@
 //!
 //! It decides nothing about access and rates; that has happened before a question comes here.
 
+mod lanes;
 mod meeting;
 mod zone;
 
 use core::net::{IpAddr, SocketAddr};
+use core::ops::RangeInclusive;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -18,12 +20,15 @@ use pinhole_dns::edns::{COOKIE, MAX_UDP};
 use pinhole_dns::message::{Edns, Header, MAX_MESSAGE, Message};
 use pinhole_dns::{Name, RData, Record, Type};
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
+use pinhole_traversal::ports::Guess;
 use pinhole_wg::arbiter::REJECT_AFTER;
 use pinhole_wg::{Device, Key};
 
 use crate::event::Event;
 use crate::naming;
-use crate::rendezvous::{Ask, Kind, OPTION_CODE, Told};
+use crate::rendezvous::{Ask, Kind, OPTION_CODE, Party, Told};
+pub use lanes::Lane;
+use lanes::Lanes;
 use meeting::{Meeting, Release};
 pub use zone::{Itself, ZoneConfig, allowed_ips, build, instance};
 
@@ -57,6 +62,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// The addresses it listens on.
     pub listen: Vec<IpAddr>,
+    /// The ports of the relay; none: there is no relay.
+    pub relay: Option<RangeInclusive<u16>>,
 }
 
 /// A question that the compiled answers could not settle.
@@ -94,6 +101,11 @@ pub enum Input {
     },
     /// A question came.
     Query(Query),
+    /// The lane with these ports has ended: nobody used it, or it could not be opened.
+    LaneClosed {
+        /// Its ports.
+        ports: [u16; 2],
+    },
 }
 
 /// What a registry wants done or known.
@@ -117,6 +129,8 @@ pub enum Output {
     },
     /// There will be no more answers to a question.
     Forget(u64),
+    /// Open this lane of the relay, or let its two in from other addresses if it is open.
+    OpenLane(Lane),
     /// Something happened.
     Event(Event),
 }
@@ -138,6 +152,8 @@ pub struct Registry {
     config: Config,
     devices: BTreeMap<String, State>,
     serial: u32,
+    /// What the wall clock said when `Instant` was at its epoch; none before a device has been read.
+    started: Option<Duration>,
     published: HashMap<Option<IpAddr>, Arc<Answers>>,
     next_refresh: Instant,
     /// Questions that wait for devices to be read, and since when.
@@ -145,6 +161,7 @@ pub struct Registry {
     held: HashMap<u64, Held>,
     recent: VecDeque<Recent>,
     told: BTreeMap<Key, ToldWatcher>,
+    lanes: Lanes,
     outputs: VecDeque<Output>,
 }
 
@@ -157,6 +174,8 @@ struct State {
     /// When the last read that has ended was asked for: what it says is at least as new.
     read_at: Option<Instant>,
     meeting: Meeting,
+    /// What peers have said of their NATs, and when.
+    nats: BTreeMap<Key, (Instant, Guess)>,
 }
 
 impl State {
@@ -202,9 +221,11 @@ impl Registry {
     pub fn new(now: Instant, config: Config) -> Self {
         let devices = config.zones.iter().map(|zone| (zone.device.clone(), State::default())).collect();
         Self {
+            lanes: Lanes::new(config.relay.clone()),
             config,
             devices,
             serial: 0,
+            started: None,
             published: HashMap::new(),
             next_refresh: now,
             waiting: Vec::new(),
@@ -216,6 +237,7 @@ impl Registry {
     }
 
     fn on_device(&mut self, now: Instant, name: &str, device: Result<Device, String>, wall: Duration) {
+        self.started.get_or_insert(wall.saturating_sub(now.since(Instant::EPOCH)));
         let Some(state) = self.devices.get_mut(name) else { return };
         state.read_at = Some(state.reading.take().unwrap_or(now));
         match device {
@@ -229,6 +251,7 @@ impl Registry {
                 let reachable = reachable.filter(|peer| peer.last_handshake.is_none_or(fresh));
                 state.meeting.set_known(now, reachable.map(|peer| peer.public_key));
                 let config_changed = changed || !same_zone_data(&state.device, &device);
+                state.nats.retain(|key, _| is_peer(&device, key));
                 state.device = device;
                 if config_changed || self.published.is_empty() {
                     self.publish(wall);
@@ -315,6 +338,13 @@ impl Registry {
         let since = since.unwrap_or(now);
         let wait = Duration::from_millis(ask.wait_ms.into()).min(MAX_WAIT).saturating_sub(now.since(since));
         let Some(state) = self.devices.get_mut(&device) else { return self.answer_plainly(&query) };
+        if let Some(nat) = ask.nat {
+            let is_hard = nat.is_hard();
+            let before = state.nats.insert(from, (now, nat));
+            if before.is_some_and(|(_, nat)| nat.is_hard()) != is_hard {
+                state.meeting.outdate(from);
+            }
+        }
         let taken = match ask.kind {
             Kind::Seek => match naming::parse_label(&label) {
                 Some(to) if to != from && is_peer(&state.device, &to) => {
@@ -423,7 +453,8 @@ impl Registry {
                 if simultaneous {
                     self.outputs.push_back(Output::Event(Event::Introduced { peer: held.from, to }));
                 }
-                let told = Told { simultaneous, initiate, observed: self.observed(&held) };
+                let parties = if simultaneous { self.parties(now, &held, &[to]) } else { Vec::new() };
+                let told = Told { simultaneous, initiate, observed: self.observed(&held), parties };
                 let Some(bytes) = self.compiled_answer(&held.query, Some(&told.encode())) else {
                     return self.outputs.push_back(Output::Forget(ticket));
                 };
@@ -432,8 +463,13 @@ impl Registry {
             }
             Release::Watch { ticket, seekers, initiate } => {
                 let Some(held) = self.held.remove(&ticket) else { return };
-                let told = Told { simultaneous: !seekers.is_empty(), initiate, observed: self.observed(&held) };
-                let bytes = self.watch_answer(&held, &seekers, told);
+                // Only whom the answer can name.
+                let seekers: Vec<Key> =
+                    seekers.into_iter().filter(|key| self.endpoint(&held.device, key).is_some()).collect();
+                let parties = self.parties(now, &held, &seekers);
+                let simultaneous = !seekers.is_empty();
+                let told = Told { simultaneous, initiate, observed: self.observed(&held), parties };
+                let bytes = self.watch_answer(&held, &seekers, &told);
                 self.keep(now, &held, &bytes);
                 if seekers.is_empty() {
                     return self.reply_once(ticket, bytes);
@@ -446,7 +482,7 @@ impl Registry {
     }
 
     /// The seekers as a DNS-SD browse answer: PTR in Answer, SRV and address of each in Additional.
-    fn watch_answer(&self, held: &Held, seekers: &[Key], told: Told) -> Vec<u8> {
+    fn watch_answer(&self, held: &Held, seekers: &[Key], told: &Told) -> Vec<u8> {
         let request = &held.message;
         let question = &request.questions[0];
         let flags = Header::QR | Header::AA | request.header.flags & Header::RD;
@@ -456,10 +492,8 @@ impl Registry {
             ..Message::default()
         };
         let origin = self.config.zones.iter().map(|zone| &zone.origin).find(|origin| question.name.is_in(origin));
-        let state = self.devices.get(&held.device);
         for seeker in seekers {
-            let peers = state.iter().flat_map(|state| &state.device.peers);
-            let endpoint = peers.into_iter().find(|peer| peer.public_key == *seeker).and_then(|peer| peer.endpoint);
+            let endpoint = self.endpoint(&held.device, seeker);
             let name = origin.and_then(|origin| zone::instance(origin, &naming::label(seeker)));
             let (Some(endpoint), Some(name)) = (endpoint, name) else { continue };
             let record = |owner: &Name, data| Record { owner: owner.clone(), ttl: 0, data };
@@ -470,10 +504,43 @@ impl Registry {
         answer.encode()
     }
 
+    /// What the asker must know of those it is brought together with.
+    fn parties(&mut self, now: Instant, held: &Held, others: &[Key]) -> Vec<Party> {
+        others.iter().for_each(|other| self.offer_relay(held, *other));
+        let Some(state) = self.devices.get(&held.device) else { return Vec::new() };
+        let party = |other: &Key| {
+            let met = state.meeting.met_at(held.from, *other).unwrap_or(now).since(Instant::EPOCH);
+            // The time of the meeting: both are told the same, and no two meetings of theirs have the same.
+            let session = (self.started.unwrap_or_default() + met).as_nanos() as u64;
+            let nat = |peer| state.nats.get(peer).map(|(since, nat)| nat.clone().aged(now.since(*since)));
+            let relay = self.lanes.port(held.from, *other);
+            Party { session: session.to_be_bytes(), relay, ours: nat(&held.from), theirs: nat(other) }
+        };
+        others.iter().map(party).collect()
+    }
+
+    /// Opens a lane for two that cannot meet, or that have met in vain.
+    fn offer_relay(&mut self, held: &Held, other: Key) {
+        let Some(state) = self.devices.get(&held.device) else { return };
+        let is_hard = |peer| state.nats.get(peer).is_some_and(|(_, nat)| nat.is_hard());
+        let needs_it = is_hard(&held.from) && is_hard(&other) || state.meeting.met_in_a_row(held.from, other) > 1;
+        let seen = [held.from, other].map(|peer| self.endpoint(&held.device, &peer));
+        if let ([Some(from), Some(to)], true) = (seen, needs_it)
+            && let Some((lane, true)) = self.lanes.get([held.from, other], [from.ip(), to.ip()])
+        {
+            self.outputs.push_back(Output::OpenLane(lane));
+        }
+    }
+
     /// Where the device sees the asker.
     fn observed(&self, held: &Held) -> Option<SocketAddr> {
-        let peers = self.devices.get(&held.device).into_iter().flat_map(|state| &state.device.peers);
-        peers.into_iter().find(|peer| peer.public_key == held.from)?.endpoint
+        self.endpoint(&held.device, &held.from)
+    }
+
+    /// Where a device sees a peer.
+    fn endpoint(&self, device: &str, peer: &Key) -> Option<SocketAddr> {
+        let peers = &self.devices.get(device)?.device.peers;
+        peers.iter().find(|known| known.public_key == *peer)?.endpoint
     }
 
     fn reply_once(&mut self, id: u64, bytes: Vec<u8>) {
@@ -548,6 +615,7 @@ impl Machine for Registry {
             }
             Input::Device { name, device, wall } => self.on_device(now, &name, device, wall),
             Input::Query(query) => self.on_query(now, query),
+            Input::LaneClosed { ports } => self.lanes.close(ports),
         }
     }
 

@@ -1,14 +1,16 @@
-use super::zone::tests::readme;
-use super::*;
 use pinhole_dns::Rcode;
 use pinhole_dns::message::Question;
 use pinhole_sansio::conformance::{drain, spurious_timeout_does_nothing};
+
+use super::zone::tests::readme;
+use super::*;
 
 const WALL: Duration = Duration::from_secs(1_800_000_000);
 
 /// A registry whose device answers at once.
 struct Bench {
     registry: Registry,
+    lanes: Vec<Lane>,
     device: Device,
     now: Instant,
     next_id: u64,
@@ -17,9 +19,14 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (config, device) = readme();
-        let config = Config { zones: vec![config], listen: vec![local()] };
-        let mut bench =
-            Self { registry: Registry::new(Instant::EPOCH, config), device, now: Instant::EPOCH, next_id: 1 };
+        let config = Config { zones: vec![config], listen: vec![local()], relay: Some(40_000..=40_001) };
+        let mut bench = Self {
+            registry: Registry::new(Instant::EPOCH, config),
+            lanes: Vec::new(),
+            device,
+            now: Instant::EPOCH,
+            next_id: 1,
+        };
         bench.pass(0);
         bench
     }
@@ -47,6 +54,7 @@ impl Bench {
                         self.registry.handle_input(self.now, Input::Device { name, device, wall });
                     }
                     Output::Reply { id, bytes } => answers.push((id, Message::decode(&bytes).expect("a message"))),
+                    Output::OpenLane(lane) => self.lanes.push(lane),
                     Output::Publish { .. } | Output::Forget(_) | Output::Event(_) => {}
                 }
             }
@@ -95,18 +103,22 @@ impl Bench {
 
     fn seek(&mut self, from: usize, to: usize, dns_id: u16) -> (u64, Vec<(u64, Message)>) {
         let name = format!("{}._wireguard._udp.example.com.", naming::label(&self.device.peers[to].public_key));
-        self.ask(from, &name, Type::SRV, Ask { kind: Kind::Seek, wait_ms: 2_000 }, dns_id)
+        self.ask(from, &name, Type::SRV, plain(Kind::Seek, 2_000), dns_id)
     }
 
     fn watch(&mut self, from: usize, dns_id: u16) -> (u64, Vec<(u64, Message)>) {
         let label = naming::watch_label(&self.device.peers[from].public_key);
         let name = format!("{label}._sub._wireguard._udp.example.com.");
-        self.ask(from, &name, Type::PTR, Ask { kind: Kind::Watch, wait_ms: 20_000 }, dns_id)
+        self.ask(from, &name, Type::PTR, plain(Kind::Watch, 20_000), dns_id)
     }
 }
 
 fn local() -> IpAddr {
     IpAddr::from([10, 0, 0, 254])
+}
+
+fn plain(kind: Kind, wait_ms: u16) -> Ask {
+    Ask { kind, wait_ms, nat: None }
 }
 
 fn told(message: &Message) -> Told {
@@ -128,6 +140,49 @@ fn two_that_seek_each_other_learn_their_endpoints_in_the_same_moment() {
     let (_, to_first) = answers.iter().find(|(id, _)| *id == first).expect("answered");
     assert_eq!(to_first.additional[0].data, RData::A("198.51.100.1".parse().expect("an address")));
     assert_eq!(told(to_first).observed, Some("203.0.113.1:7777".parse().expect("an endpoint")));
+}
+
+/// Peer 0 seeks peer 1 and says how its NAT maps; who watches, and what each of the two is told of the other.
+fn meet(bench: &mut Bench, nat: &Guess, dns_id: u16) -> [Told; 2] {
+    let (watch, _) = bench.watch(1, dns_id);
+    bench.pass(300);
+    let name = format!("{}._wireguard._udp.example.com.", naming::label(&bench.device.peers[1].public_key));
+    let ask = Ask { nat: Some(nat.clone()), ..plain(Kind::Seek, 2_000) };
+    let (seek, answers) = bench.ask(0, &name, Type::SRV, ask, dns_id + 1);
+    [seek, watch].map(|id| told(&answers.iter().find(|(answered, _)| *answered == id).expect("answered").1))
+}
+
+#[test]
+fn two_that_meet_are_told_of_each_others_nats_and_one_session_that_is_never_used_again() {
+    let mut bench = Bench::new();
+    let nat = Guess::Random { seen: 1_024..=60_000, samples: 9 };
+    let [seeker, watcher] = meet(&mut bench, &nat, 7);
+    assert_eq!((&watcher.parties[0].ours, &watcher.parties[0].theirs), (&None, &Some(nat.clone())));
+    assert_eq!((&seeker.parties[0].ours, &seeker.parties[0].theirs), (&Some(nat.clone()), &None));
+    assert_eq!(seeker.parties.len(), 1);
+    assert_eq!(seeker.parties[0].session, watcher.parties[0].session);
+    bench.pass(5_000);
+    let [again, _] = meet(&mut bench, &nat, 17);
+    assert_ne!(seeker.parties[0].session, again.parties[0].session);
+}
+
+#[test]
+fn two_that_have_met_in_vain_are_offered_one_lane_and_it_is_theirs_until_it_ends() {
+    let mut bench = Bench::new();
+    let fixed = Guess::Fixed;
+    let relays = |told: [Told; 2]| told.map(|told| told.parties[0].relay.map_or(0, core::num::NonZero::get));
+    assert_eq!(relays(meet(&mut bench, &fixed, 7)), [0, 0]);
+    bench.pass(5_000);
+    assert_eq!(
+        relays(meet(&mut bench, &fixed, 17)),
+        [40_001, 40_000],
+        "the smaller key, the watcher's, has the first port"
+    );
+    let ips = ["198.51.100.1", "203.0.113.1"].map(|ip| ip.parse().unwrap());
+    assert_eq!(bench.lanes, [Lane { ports: [40_000, 40_001], ips }]);
+    bench.registry.handle_input(bench.now, Input::LaneClosed { ports: [40_000, 40_001] });
+    bench.pass(70_000);
+    assert_eq!(relays(meet(&mut bench, &fixed, 27)), [0, 0], "that was long ago");
 }
 
 #[test]
@@ -188,7 +243,7 @@ fn a_stranger_and_a_peer_that_asks_in_another_name_are_not_held() {
     let mut bench = Bench::new();
     let label = naming::watch_label(&bench.device.peers[1].public_key);
     let name = format!("{label}._sub._wireguard._udp.example.com.");
-    let (_, answers) = bench.ask(0, &name, Type::PTR, Ask { kind: Kind::Watch, wait_ms: 20_000 }, 7);
+    let (_, answers) = bench.ask(0, &name, Type::PTR, plain(Kind::Watch, 20_000), 7);
     assert_eq!(answers.len(), 1, "no one watches for another");
     bench.device.peers[0].allowed_ips = vec!["10.9.9.9/32".parse().expect("a prefix")];
     let (_, answers) = bench.seek(0, 1, 8);
@@ -246,7 +301,7 @@ fn questions_that_wait_for_a_device_are_bounded() {
 fn the_serial_moves_with_the_data_and_only_then() {
     let mut bench = Bench::new();
     let serial = |bench: &mut Bench| {
-        let (_, answers) = bench.ask(0, "example.com.", Type::SOA, Ask { kind: Kind::Seek, wait_ms: 0 }, 1);
+        let (_, answers) = bench.ask(0, "example.com.", Type::SOA, plain(Kind::Seek, 0), 1);
         match &answers[0].1.answers[0].data {
             RData::Soa(soa) => soa.serial,
             other => panic!("not an SOA: {other:?}"),

@@ -19,6 +19,8 @@ pub enum Message {
     Data(u64, Inner),
     /// Not WireGuard's.
     Opener,
+    /// STUN.
+    Stun(Vec<u8>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +130,7 @@ impl WireGuard {
     ) -> (Vec<Sent>, Option<Inner>) {
         let Some(side) = self.peers.iter_mut().find(|side| side.peer.public_key == from) else { return (vec![], None) };
         match message {
-            Message::Opener => (vec![], None),
+            Message::Opener | Message::Stun(_) => (vec![], None),
             Message::Initiation(session) if session <= side.newest => (vec![], None),
             Message::Initiation(session) => {
                 side.newest = session;

@@ -87,6 +87,18 @@ enum Happening {
     User(u64),
 }
 
+/// A Binding success response with XOR-MAPPED-ADDRESS (RFC 8489 §14.2).
+fn stun_answer(request: &[u8], source: SocketAddr) -> Vec<u8> {
+    const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+    let IpAddr::V4(ip) = source.ip() else { unreachable!("this world has IPv4 only") };
+    let [p0, p1] = source.port().to_be_bytes();
+    let mut answer = vec![0x01, 0x01, 0, 12];
+    answer.extend(&request[4..20]);
+    answer.extend([0, 0x20, 0, 8, 0, 1, p0 ^ COOKIE[0], p1 ^ COOKIE[1]]);
+    answer.extend(ip.octets().iter().zip(COOKIE).map(|(octet, key)| octet ^ key));
+    answer
+}
+
 fn key(host: usize) -> Key {
     Key::from_bytes([host as u8 + 1; 32])
 }
@@ -119,7 +131,7 @@ impl World {
             name_servers: Vec::new(),
             addresses: Vec::new(),
         };
-        let config = registry::Config { zones: vec![zone], listen: vec![tunnel(REGISTRY)] };
+        let config = registry::Config { zones: vec![zone], listen: vec![tunnel(REGISTRY)], relay: None };
         let mut world = Self {
             now: Instant::EPOCH,
             queue: BTreeMap::new(),
@@ -168,6 +180,7 @@ impl World {
             accept: if self.settings.strangers { vec!["10.0.0.0/24".parse().expect("a prefix")] } else { Vec::new() },
             keepalive: 25,
             can_open: true,
+            stun: Vec::new(),
             owned: Vec::new(),
             seed: self.rng.next_u64(),
         };
@@ -212,6 +225,9 @@ impl World {
         {
             return;
         }
+        if let Message::Stun(bytes) = message {
+            return self.stun_arrives(host, source, to, bytes);
+        }
         let (sent, inner) = self.hosts[host].wireguard.receive(self.now, key(from), source, message);
         self.transmit(host, sent);
         match inner {
@@ -222,6 +238,18 @@ impl World {
             }
             Some(Inner::User(number)) => self.user_packets.push((self.now, host, number)),
             Some(Inner::Keepalive | Inner::EchoReply) | None => {}
+        }
+    }
+
+    /// The registry's host tells where a request came from; a home's agent hears what the WireGuard port gets.
+    fn stun_arrives(&mut self, host: usize, source: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if host == REGISTRY {
+            if !self.rng.chance(self.settings.loss) {
+                let message = Message::Stun(stun_answer(&bytes, source));
+                self.at(self.now + LINK, Happening::Arrival { from: REGISTRY, source: to, to: source, message });
+            }
+        } else if let Some(agent) = &mut self.hosts[host].agent {
+            agent.handle_input(self.now, endpoint::Input::Received { from: source, bytes });
         }
     }
 
@@ -311,7 +339,16 @@ impl World {
                 }
             }
             endpoint::Output::Event(event) => self.events.push((self.now, home, event)),
-            endpoint::Output::AskByTcp { .. }
+            endpoint::Output::Send { to, ttl, bytes, .. } => {
+                self.send_one(home, to, Message::Stun(bytes), ttl.unwrap_or(64));
+            }
+            // Nobody in this world has to be looked for.
+            endpoint::Output::OpenSockets { .. }
+            | endpoint::Output::SendBy { .. }
+            | endpoint::Output::HandOver { .. }
+            | endpoint::Output::TakeBack { .. }
+            | endpoint::Output::CloseSockets { .. }
+            | endpoint::Output::AskByTcp { .. }
             | endpoint::Output::Asked(_)
             | endpoint::Output::Remember(_)
             | endpoint::Output::Stopped => {}
@@ -335,7 +372,7 @@ impl World {
                 self.askers.remove(&id);
             }
             registry::Output::Event(event) => self.events.push((self.now, REGISTRY, event)),
-            registry::Output::Publish { .. } => {}
+            registry::Output::Publish { .. } | registry::Output::OpenLane(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::SystemTime;
@@ -9,14 +10,16 @@ use std::time::SystemTime;
 use pinhole_sansio::{Duration, Instant};
 use pinhole_tunnel::{Engine, Entropy, Outbox};
 use pinhole_wg::uapi::{self, Request};
-use pinhole_wg::{Device, DeviceUpdate};
+use pinhole_wg::{Device, DeviceUpdate, Key};
 use pinhole_wire::offload::{Coalescer, Split};
 use rustix::event::{EventfdFlags, epoll, eventfd};
+use socket2::Socket;
 
 use super::Error;
+use super::adopted::Adopted;
 use super::uapi::{Client, Listener};
 use crate::tun::{READ_LEN, Tun};
-use crate::udp::{Batch, Family, Udp};
+use crate::udp::{self, Batch, Family, Udp};
 
 /// Packets (of up to 64 KiB) read from the TUN device before anything else gets its turn.
 const TUN_TURN: usize = 32;
@@ -31,6 +34,10 @@ const MAX_CLIENTS: usize = 64;
 pub(super) enum Command {
     /// Change the device.
     Apply(Box<DeviceUpdate>, SyncSender<io::Result<()>>),
+    /// Send to an endpoint of a peer by this socket.
+    Adopt { peer: Key, remote: SocketAddr, socket: Socket, reply: SyncSender<io::Result<()>> },
+    /// Close that socket.
+    Release(Key),
     /// Tell its state.
     Dump(SyncSender<Device>),
     /// End.
@@ -72,6 +79,8 @@ const TOKEN_V6: u64 = 2;
 const TOKEN_LISTENER: u64 = 3;
 const TOKEN_WAKE: u64 = 4;
 const TOKEN_CLIENTS: u64 = 16;
+/// Adopted sockets, too, far above.
+const TOKEN_ADOPTED: u64 = 1 << 32;
 
 /// The device.
 pub(super) struct Worker {
@@ -79,6 +88,7 @@ pub(super) struct Worker {
     clock: Clock,
     tun: Tun,
     udp: Udp,
+    adopted: Adopted,
     requests: Requests,
     listener: Option<Listener>,
     clients: HashMap<RawFd, Client>,
@@ -92,6 +102,15 @@ struct Buffers {
     tun: Vec<u8>,
     batch: Batch,
     vectors: Vec<libc::iovec>,
+}
+
+/// Which UDP socket has something.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// One of the device's own.
+    Own(Family),
+    /// An adopted one.
+    Adopted(RawFd),
 }
 
 /// What the loop does next.
@@ -121,6 +140,7 @@ impl Worker {
             clock: Clock::start(),
             tun,
             udp,
+            adopted: Adopted::default(),
             requests,
             listener,
             clients: HashMap::new(),
@@ -148,9 +168,14 @@ impl Worker {
         }
         if let Some(mark) = update.fwmark {
             self.udp.set_mark(mark)?;
+            self.adopted.set_mark(mark)?;
         }
         let now = self.clock.now();
         self.engine.apply(now, update, &mut self.outbox);
+        if !self.adopted.is_empty() && (update.replace_peers || update.peers.iter().any(|peer| peer.remove)) {
+            let device = self.engine.dump();
+            self.adopted.retain(|peer| device.peers.iter().any(|one| one.public_key == *peer));
+        }
         self.engine.set_listen_port(self.udp.port());
         self.flush();
         Ok(())
@@ -185,8 +210,11 @@ impl Worker {
     fn serve(&mut self, token: u64, buffers: &mut Buffers) -> Result<Flow, Error> {
         match token {
             TOKEN_TUN => self.serve_tun(buffers)?,
-            TOKEN_V4 => self.serve_udp(Family::V4, buffers)?,
-            TOKEN_V6 => self.serve_udp(Family::V6, buffers)?,
+            TOKEN_V4 => self.serve_udp(Source::Own(Family::V4), buffers)?,
+            TOKEN_V6 => self.serve_udp(Source::Own(Family::V6), buffers)?,
+            adopted @ TOKEN_ADOPTED.. => {
+                self.serve_udp(Source::Adopted((adopted - TOKEN_ADOPTED) as RawFd), buffers)?
+            }
             TOKEN_LISTENER => self.accept(),
             TOKEN_WAKE => return Ok(self.serve_commands()),
             client => self.serve_client((client - TOKEN_CLIENTS) as RawFd),
@@ -221,9 +249,13 @@ impl Worker {
     }
 
     /// From the peers to the host.
-    fn serve_udp(&mut self, family: Family, buffers: &mut Buffers) -> Result<(), Error> {
+    fn serve_udp(&mut self, source: Source, buffers: &mut Buffers) -> Result<(), Error> {
         for _ in 0..UDP_TURN {
-            match self.udp.receive(family, &mut buffers.batch) {
+            let received = match source {
+                Source::Own(family) => self.udp.receive(family, &mut buffers.batch),
+                Source::Adopted(fd) => Ok(self.adopted.receive(fd, &mut buffers.batch)),
+            };
+            match received {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => return Err(Error::Io("receive from the network", error)),
@@ -260,7 +292,11 @@ impl Worker {
 
     fn flush(&mut self) {
         for transmit in self.outbox.transmits() {
-            if let Err(error) = self.udp.send(&transmit) {
+            let sent = match self.adopted.to(transmit.to) {
+                Some(socket) => self.udp.send_by(socket, &transmit),
+                None => self.udp.send(&transmit),
+            };
+            if let Err(error) = sent {
                 // The network may be down for a while; WireGuard is used to losses and tries again.
                 tracing::debug!(device = self.tun.name(), to = %transmit.to, %error, "not sent");
             }
@@ -275,6 +311,10 @@ impl Worker {
             match self.requests.queue.try_recv() {
                 // Whoever asked may have gone.
                 Ok(Command::Apply(update, reply)) => drop(reply.try_send(self.apply(&update))),
+                Ok(Command::Adopt { peer, remote, socket, reply }) => {
+                    drop(reply.try_send(self.adopt(peer, remote, socket)));
+                }
+                Ok(Command::Release(peer)) => self.adopted.retain(|one| *one != peer),
                 Ok(Command::Dump(reply)) => drop(reply.try_send(self.engine.dump())),
                 Ok(Command::Stop) => return Flow::Stop,
                 Err(_) => return Flow::Continue,
@@ -322,6 +362,18 @@ impl Worker {
         // Closing the old ones takes them off the list.
         self.udp = udp;
         Ok(self.watch_udp()?)
+    }
+
+    fn adopt(&mut self, peer: Key, remote: SocketAddr, socket: Socket) -> io::Result<()> {
+        let device = self.engine.dump();
+        if !device.peers.iter().any(|one| one.public_key == peer) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the device has no such peer"));
+        }
+        udp::tune(&socket)?;
+        socket.set_mark(device.fwmark)?;
+        self.watch(socket.as_fd(), TOKEN_ADOPTED + socket.as_raw_fd() as u64)?;
+        self.adopted.insert(peer, remote, socket);
+        Ok(())
     }
 
     fn watch_udp(&self) -> rustix::io::Result<()> {

@@ -8,6 +8,7 @@
 //! It ends with its handle, and the devices with it.
 
 mod listed;
+mod pages;
 mod plane;
 mod raw;
 
@@ -27,6 +28,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::tun::{READ_LEN, Tun};
 pub use listed::Translation;
+use pages::Pages;
 pub use plane::{Plane, Traffic};
 use raw::Raw;
 
@@ -78,6 +80,7 @@ impl Gateway {
             epoch,
             buffer: vec![0; READ_LEN],
             packet: Packet::default(),
+            pages: Pages::default(),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("gateway".into()).spawn(move || carrier.run(&stopped))?;
@@ -129,6 +132,7 @@ struct Carrier {
     epoch: Moment,
     buffer: Vec<u8>,
     packet: Packet,
+    pages: Pages,
 }
 
 impl Carrier {
@@ -207,6 +211,9 @@ impl Carrier {
         let mut plane = lock(&self.plane);
         if plane.poll_timeout().is_some_and(|at| at <= now) {
             plane.handle_timeout(now);
+            if let Some(router) = plane.router() {
+                self.pages.ask(router.memory());
+            }
         }
         while let Some((to, bytes)) = plane.poll_output() {
             send(&self.tuns, self.raw.as_deref(), to, &VnetHdr::default(), &bytes);

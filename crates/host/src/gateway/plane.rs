@@ -126,7 +126,11 @@ impl Plane {
                 }
                 NatVerdict::Kept | NatVerdict::Drop(_) => None,
             },
-            Engine::Rules(rules) => rules.process(now, from, !vnet.is_checksum_partial(), packet),
+            Engine::Rules(rules) => {
+                // As for the kernel: `CHECKSUM_UNNECESSARY`, `CHECKSUM_PARTIAL`.
+                packet.is_vouched_for = vnet.is_checksum_vouched_for();
+                rules.process(now, from, packet)
+            }
         };
         if let Some(to) = to {
             vnet.renew_partial_checksum(&mut packet.bytes);
@@ -221,15 +225,8 @@ impl Plane {
 }
 
 impl Rules {
-    fn process(&mut self, now: Instant, from: Side, is_checksum_whole: bool, packet: &mut Packet) -> Option<Side> {
-        let input = self.interface(from);
-        // A packet that this machine sent itself has no checksum yet, and is not judged by it (`CHECKSUM_PARTIAL`).
-        let (v4, v6) = (self.router.v4().settings.checksum, self.router.v6().settings.checksum);
-        self.router.v4().settings.checksum &= is_checksum_whole;
-        self.router.v6().settings.checksum &= is_checksum_whole;
-        let verdict = self.router.process(now, input, packet);
-        self.router.v4().settings.checksum = v4;
-        self.router.v6().settings.checksum = v6;
+    fn process(&mut self, now: Instant, from: Side, packet: &mut Packet) -> Option<Side> {
+        let verdict = self.router.process(now, self.interface(from), packet);
         match verdict {
             Verdict::Forward(by) => Some(self.side(by)),
             Verdict::Deliver | Verdict::Hold | Verdict::Drop(_) => None,

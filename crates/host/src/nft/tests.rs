@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Policy, Ports, Ruleset};
 use crate::namespace::{Namespace, privilege};
@@ -77,7 +77,8 @@ fn a_name_that_is_too_long_is_refused_by_name() {
         return;
     }
     let ns = Namespace::create("nft-bad").expect("a namespace");
-    let ruleset = Ruleset { table: "x".repeat(300), chains: Vec::new() };
+    let ruleset =
+        Ruleset { chains: Vec::new(), ..Ruleset::home_router(&"x".repeat(300), "", Ports::Kept, Policy::Drop) };
     let error = ns.run(|| ruleset.install()).expect("a thread").map(drop).expect_err("names have at most 255 bytes");
     assert!(error.to_string().contains("table xxx"), "{error}");
 }
@@ -203,8 +204,19 @@ fn an_early_packet_poisons_the_mapping_of_an_open_router_only() {
         let mut home = Home::new(Ports::Kept, input);
         let inside = bind(&home.inside, [10, 7, 0, 2], 51_820);
         let peer = bind(&home.peer, [192, 0, 2, 2], 0);
-        // The router refuses or drops it; either way it has dealt with it before the next packet.
         peer.send_to(b"early", "192.0.2.1:51820").expect("a route");
+        // The router drops it and counts it, or refuses it and has a flow.
+        let is_dealt_with = |home: &mut Home| match input {
+            Policy::Drop => home.nat.counts().expect("counters").iter().any(|c| c.chain == "input" && c.packets > 0),
+            Policy::Accept => {
+                let entries = home.router.run(conntrack::list).expect("a thread").expect("ctnetlink");
+                entries.iter().any(|entry| entry.original.source == peer.local_addr().expect("bound"))
+            }
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_dealt_with(&mut home) {
+            assert!(Instant::now() < deadline, "{input:?}: it never arrives");
+        }
         let mapped = seen_by_peer(&inside, &peer);
         assert_eq!(mapped.port() == 51_820, kept, "{input:?}: {mapped}, {:?}", home.nat.counts());
     }

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::Route;
+use crate::ttl;
 
 /// Bytes of a UDP header.
 const UDP_HEADER: usize = 8;
@@ -54,7 +55,11 @@ impl Borrowed {
         self.port
     }
 
-    pub(super) fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    /// Sends a datagram, with this TTL or hop limit, or the host's own for `None`.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn send(&self, bytes: &[u8], to: SocketAddr, ttl: Option<u8>) -> io::Result<()> {
         let length = u16::try_from(UDP_HEADER + bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut datagram = Vec::with_capacity(length.into());
         for field in [self.port, to.port(), length, 0] {
@@ -64,10 +69,14 @@ impl Borrowed {
         datagram.extend(bytes);
         // The port of a raw socket's destination is the protocol number, or zero.
         let address = SockAddr::from(SocketAddr::new(to.ip(), 0));
-        self.socket.get_ref().send_to(&datagram, &address).map(drop)
+        ttl::send(self.socket.get_ref(), &address, &datagram, ttl)
     }
 
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    /// Receives a datagram that looks like STUN: its length, and its source. Can be dropped and called again.
+    ///
+    /// # Errors
+    /// Those of recvfrom(2).
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
             let mut packet = vec![0; LONGEST_IP + UDP_HEADER + buffer.len()];
             let (length, from) =

@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use pinhole_host::embedded::{Device, Error, Options};
+use pinhole_host::extra::Sockets;
 use pinhole_host::namespace::{Namespace, privilege};
 use pinhole_host::netlink::route::{self, address, link};
+use pinhole_host::probe::Route;
 use pinhole_host::udp::Udp;
 use pinhole_host::wireguard::{Control, DIRECTORY, Kind};
 use pinhole_wg::{DeviceUpdate, PeerUpdate, PrivateKey};
@@ -76,9 +78,13 @@ fn start(hosts: &[Namespace; 2], of: usize) -> Device {
 
 /// Sends bytes from one side to the other through the tunnel, over TCP; they must arrive as they were.
 fn transfer(from: &Namespace, to: &Namespace, address: IpAddr) {
+    transfer_bytes(from, to, address, TRANSFER);
+}
+
+fn transfer_bytes(from: &Namespace, to: &Namespace, address: IpAddr, count: usize) {
     let listener = to.run(|| TcpListener::bind((address, 0))).expect("a thread").expect("a listener");
     let target = listener.local_addr().expect("an address");
-    let sent: Vec<u8> = (0..TRANSFER as u32).map(|number| (number ^ number >> 11) as u8).collect();
+    let sent: Vec<u8> = (0..count as u32).map(|number| (number ^ number >> 11) as u8).collect();
     let received = thread::spawn(move || {
         let mut received = Vec::new();
         listener.accept()?.0.read_to_end(&mut received)?;
@@ -156,6 +162,71 @@ fn it_understands_wireguard_go() {
         })
         .expect("a thread");
     transfers(&hosts);
+}
+
+/// A socket on side `of`, as one that punched a hole; and its port.
+fn punched(hosts: &[Namespace; 2], of: usize, remote: SocketAddr) -> (socket2::Socket, u16) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let open = || {
+        let _runtime = runtime.enter();
+        Sockets::open(3, remote, &Route::default()).expect("sockets")
+    };
+    let sockets = hosts[of].run(open).expect("a thread");
+    let port = sockets.port(1).expect("bound");
+    (sockets.keep(1).expect("one of them"), port)
+}
+
+#[test]
+fn a_socket_that_it_takes_over_is_the_way_to_one_endpoint_and_is_closed_with_the_peer() {
+    let Some(hosts) = cable() else { return };
+    let devices = [0, 1].map(|of| start(&hosts, of));
+    let seen = || devices[1].device().expect("it runs").peers[0].endpoint.map(|endpoint| endpoint.port());
+    let remote = SocketAddr::from(([10, 9, 0, 2], 51820));
+    let peer = key(1).public();
+    // The other side learns of a new way from the first packet that comes by it.
+    let some = |from: usize| {
+        let address = IpAddr::from([10, 1, 0, 2 - from as u8]);
+        transfer_bytes(&hosts[from], &hosts[1 - from], address, 100_000);
+    };
+    let both_ways = || [0, 1].map(some);
+    let mut ports = Vec::new();
+    for _ in 0..2 {
+        let (socket, port) = punched(&hosts, 0, remote);
+        devices[0].adopt(peer, remote, socket).expect("it is taken over");
+        both_ways();
+        assert_eq!(seen(), Some(port));
+        ports.push(port);
+    }
+    transfers(&hosts);
+    assert_eq!(seen(), Some(ports[1]));
+    // The first was closed for the second.
+    let is_free = |port| hosts[0].run(|| Udp::bind(port).ok()).expect("a thread").map(drop);
+    until(|| is_free(ports[0]));
+    assert!(is_free(ports[1]).is_none());
+
+    // To another endpoint of the peer's its own sockets lead.
+    let update = DeviceUpdate { listen_port: Some(4_001), ..DeviceUpdate::default() };
+    devices[1].apply(&update).expect("it changes");
+    some(1);
+    both_ways();
+    assert_eq!(seen(), Some(51820));
+
+    let (socket, port) = punched(&hosts, 0, SocketAddr::from(([10, 9, 0, 2], 4_001)));
+    let stranger = devices[0].adopt(key(7).public(), remote, socket.try_clone().expect("a descriptor"));
+    assert!(matches!(stranger, Err(Error::Io(..))), "{stranger:?}");
+    devices[0].adopt(peer, SocketAddr::from(([10, 9, 0, 2], 4_001)), socket).expect("it is taken over");
+    both_ways();
+    assert_eq!(seen(), Some(port));
+    devices[0].release(peer).expect("it runs");
+    until(|| is_free(port));
+    both_ways();
+    assert_eq!(seen(), Some(51820));
+
+    let (socket, port) = punched(&hosts, 0, remote);
+    devices[0].adopt(peer, remote, socket).expect("it is taken over");
+    let removal = DeviceUpdate { peers: vec![PeerUpdate::removal(peer)], ..DeviceUpdate::default() };
+    devices[0].apply(&removal).expect("it changes");
+    until(|| is_free(port));
 }
 
 #[test]

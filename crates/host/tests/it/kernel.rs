@@ -4,11 +4,15 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use pinhole_guest::Guest;
+use pinhole_host::extra::Sockets;
+use pinhole_host::handover::{self, Handover, Hole};
 use pinhole_host::namespace::Namespace;
 use pinhole_host::netlink::generic::Family;
 use pinhole_host::netlink::route::{self, address, link, table};
 use pinhole_host::netlink::{self, Protocol, Socket};
 use pinhole_host::nft::{Policy, Ports, Ruleset};
+use pinhole_host::own_port::OwnPort;
+use pinhole_host::probe::Route;
 use pinhole_host::wireguard::{self, Control, Error, Kind};
 use pinhole_wg::{Device, DeviceUpdate, Key, PeerUpdate, PresharedKey, PrivateKey};
 
@@ -43,6 +47,7 @@ fn in_the_guest() {
     a_device_is_listed_read_and_changed(&home, &public);
     a_lost_initiation_does_not_cost_five_seconds(&home, &public);
     data_flows(&home, &public);
+    a_hole_that_another_socket_punched_is_handed_to_it(&home, &public);
     the_bytes_of_a_dump(&home);
     a_large_device_is_written_and_read_whole(&home);
     a_user_without_the_capability_is_told_so(&home);
@@ -162,6 +167,38 @@ fn data_flows(home: &Host<'_>, public: &Host<'_>) {
     let (length, from) = receiver.recv_from(&mut buffer).expect("it arrives");
     assert_eq!((&buffer[..length], from.ip()), (&b"through"[..], IpAddr::from([10, 9, 0, 1])));
     assert!(public.device().peers[0].rx_bytes > 148);
+}
+
+fn a_hole_that_another_socket_punched_is_handed_to_it(home: &Host<'_>, public: &Host<'_>) {
+    /// A Binding request with nothing in it.
+    const STUN: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    let remote: SocketAddr = PUBLIC.parse().expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let enter = || runtime.enter();
+    let listener = public.inside(|| {
+        let _runtime = enter();
+        OwnPort::open(&Route::default(), remote.port()).expect("a raw socket")
+    });
+    let extra = home.inside(|| {
+        let _runtime = enter();
+        Sockets::open(1, remote, &Route::default()).expect("a socket")
+    });
+    extra.send(0, remote, None, &STUN).expect("it leaves");
+    let (mapped, _) = runtime.block_on(listener.recv()).expect("it arrives");
+    let endpoint = || public.device().peers[0].endpoint;
+    assert_ne!(endpoint(), Some(mapped), "this NAT gives each port of the home another");
+
+    let hole = Hole { own: home.device().listen_port, punched: extra.port(0).expect("bound"), remote };
+    let handover = home.inside(|| Handover::install("wg0", &public.key.public(), hole)).expect("it is handed over");
+    public.change_peer(home.key.public(), |peer| (peer.endpoint, peer.handshake) = (Some(mapped), true));
+    until(|| public.has_session());
+    data_flows(home, public);
+    assert_eq!(endpoint(), Some(mapped), "what the home sends comes through the hole");
+    drop(handover);
+    assert_eq!(home.inside(handover::list).expect("a list"), []);
+    // Without it, the home's own mapping is back.
+    data_flows(home, public);
+    assert_ne!(endpoint(), Some(mapped));
 }
 
 /// Prints what `src/wireguard/codec/*.hex` are made of: a dump of the device as it is, and one with a peer that does not fit

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod embedded;
+mod handover;
 mod kernel;
 mod wireguard;
 

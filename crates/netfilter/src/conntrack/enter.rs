@@ -34,8 +34,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) template: Option<&'a Template>,
     /// The packet's mark, for zones that are taken from it.
     pub(crate) mark: u32,
-    /// Whether it comes from a device, so that its checksum is to be looked at.
-    pub(crate) arrives: bool,
+    /// Whether its checksum is to be looked at: it comes from a device that does not vouch for it.
+    pub(crate) checks: bool,
 }
 
 /// How many times a packet may remove the flow that it meets and be looked up anew. Linux goes on for ever; a flow that is
@@ -70,7 +70,7 @@ impl<A: Family> Conntrack<A> {
                     return Ok(self.invalid());
                 }
             }
-            if ask.arrives && self.settings.checksum && !self.intact(upper, headers) {
+            if ask.checks && !self.intact(upper, headers) {
                 watch.note(Topic::Track, || "INVALID: the checksum is wrong");
                 return Ok(self.invalid());
             }
@@ -92,7 +92,7 @@ impl<A: Family> Conntrack<A> {
                     None => return Ok(self.invalid()),
                 },
             };
-            let info = info_of(direction, self.table.flow(at).status);
+            let info = CtInfo::of(direction, self.table.flow(at).status);
             match self.judge(ask, at, direction, upper, headers, watch) {
                 Judgement::Accept(change) => {
                     self.accept(ask.now, at, info, change, headers.end);
@@ -323,7 +323,7 @@ impl<A: Family> Conntrack<A> {
         watch: &mut W,
     ) -> Judgement {
         let is_icmp = Protocol::from(headers.protocol) == A::ICMP;
-        if ask.arrives && self.settings.checksum && !is_icmp && !self.intact(upper, headers) {
+        if ask.checks && !is_icmp && !self.intact(upper, headers) {
             let protocol = Protocol::from(headers.protocol);
             watch.note(Topic::Track, || format!("INVALID: the {protocol} checksum is wrong"));
             return Judgement::INVALID;
@@ -389,7 +389,7 @@ impl<A: Family> Conntrack<A> {
     /// An ICMP error belongs to the flow of the packet that it quotes (`nf_conntrack_inet_error`).
     fn error<W: Watch>(&mut self, ask: &Ask<'_>, packet: &[u8], headers: &Headers<A>, watch: &mut W) -> Seen {
         let upper = Upper { protocol: headers.protocol, body: headers.body(packet) };
-        if ask.arrives && self.settings.checksum && !self.intact(upper, headers) {
+        if ask.checks && !self.intact(upper, headers) {
             watch.note(Topic::Track, || "INVALID: the checksum of an ICMP error is wrong");
             return self.invalid_error();
         }
@@ -421,17 +421,6 @@ impl<A: Family> Conntrack<A> {
     fn invalid_error(&mut self) -> Seen {
         self.statistics.error += 1;
         self.invalid()
-    }
-}
-
-/// What a packet is in its flow (`resolve_normal_ct`).
-#[inline]
-fn info_of(direction: Direction, status: Status) -> CtInfo {
-    match direction {
-        Direction::Reply => CtInfo::EstablishedReply,
-        Direction::Original if status.contains(Status::SEEN_REPLY) => CtInfo::Established,
-        Direction::Original if status.contains(Status::EXPECTED) => CtInfo::Related,
-        Direction::Original => CtInfo::New,
     }
 }
 

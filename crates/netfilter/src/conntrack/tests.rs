@@ -24,7 +24,7 @@ impl Machine {
     fn enter(&mut self, line: &str) -> (Vec<u8>, Headers<Ipv4Addr>, Seen) {
         let packet = text::read(line).expect("a packet");
         let headers = Ipv4Addr::headers(&packet).expect("IPv4");
-        let ask = Ask { now: self.now, template: None, mark: 0, arrives: false };
+        let ask = Ask { now: self.now, template: None, mark: 0, checks: false };
         let seen = self.conntrack.enter(&ask, &packet, &headers, &mut ()).expect("room");
         (packet, headers, seen)
     }

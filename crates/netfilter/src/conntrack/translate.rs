@@ -1,6 +1,7 @@
 //! A flow's translation is decided once, and every packet of it is made to look so (`nf_nat_setup_info`, `nf_nat_packet`).
 
 use pinhole_sansio::Instant;
+use pinhole_wire::Protocol;
 
 use super::{Conntrack, Seen};
 use crate::headers::{Family, Headers};
@@ -62,7 +63,14 @@ impl<A: Family> Conntrack<A> {
     /// Makes sure that a flow that no rule translates is not taken for another one: it may get another port for that
     /// (`nf_nat_alloc_null_binding`).
     pub(crate) fn bind_as_is<W: Watch>(&mut self, now: Instant, at: u32, manip: Manip, watch: &mut W) {
-        let reply = self.table.flow(at).tuple(Direction::Reply);
+        let flow = self.table.flow_mut(at);
+        let has_ports = matches!(Protocol::from(flow.protocol()), Protocol::Tcp | Protocol::Udp);
+        if !W::LISTENS && manip == Manip::Destination && has_ports && !flow.status.contains(Status::CONFIRMED) {
+            // Without a range of ports the destination stays, whoever has it: there is only a reason that could be told.
+            flow.status |= Status::DST_NAT_DONE;
+            return;
+        }
+        let reply = flow.tuple(Direction::Reply);
         let address = match manip {
             Manip::Source => reply.dst,
             Manip::Destination => reply.src,
@@ -120,5 +128,5 @@ impl<A: Family> Conntrack<A> {
 
 #[inline]
 fn is_icmp<A: Address>(headers: &Headers<A>) -> bool {
-    pinhole_wire::Protocol::from(headers.protocol) == A::ICMP
+    Protocol::from(headers.protocol) == A::ICMP
 }

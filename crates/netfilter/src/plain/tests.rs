@@ -1,6 +1,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use pinhole_sansio::Rng;
+use pinhole_wire::checksum::Sum;
 use pinhole_wire::{build, edit, ip};
 
 use super::*;

@@ -63,6 +63,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Outcome::Kept => Ok(Gathered::Waits),
             Outcome::Refused(_) => Err(Reason::Fragment),
             Outcome::Whole(whole) => {
+                packet.is_vouched_for = false;
                 passage.headers = A::headers(&packet.bytes).map_err(Reason::Malformed)?;
                 passage.whole = Some(Box::new(whole));
                 Ok(Gathered::GoesOn)
@@ -122,7 +123,7 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             packet.bytes = first;
         }
         let mark = packet.mark;
-        pieces.for_each(|bytes| self.outbox.packet(output, Packet { bytes, mark }));
+        pieces.for_each(|bytes| self.outbox.packet(output, Packet { bytes, mark, is_vouched_for: true }));
         Ok(())
     }
 

@@ -22,6 +22,7 @@
 //! Deliberately not here: a link layer, next hops, a routing protocol, and sockets.
 
 mod answer;
+mod batch;
 mod change;
 mod fragments;
 mod path;
@@ -31,6 +32,7 @@ mod stack;
 mod verdict;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 use std::collections::{HashMap, VecDeque};
 
 use ipnet::IpNet;
@@ -53,11 +55,14 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// What rules have marked it with.
     pub mark: u32,
+    /// Whether whoever gives the packet vouches for its transport checksum, as a network card does that has looked at it
+    /// (`CHECKSUM_UNNECESSARY`): then it is not looked at again. It is corrected nevertheless.
+    pub is_vouched_for: bool,
 }
 
 impl From<Vec<u8>> for Packet {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, mark: 0 }
+        Self { bytes, mark: 0, is_vouched_for: false }
     }
 }
 
@@ -175,8 +180,8 @@ impl Router {
     fn hurry(&mut self, now: Instant, packet: &mut Packet) -> Option<InterfaceId> {
         let Self { v4, v6, interfaces, .. } = self;
         match packet.bytes.first()? >> 4 {
-            4 if v4.hurries => v4.hurry(now, interfaces, packet),
-            6 if v6.hurries => v6.hurry(now, interfaces, packet),
+            4 => v4.hurry(now, interfaces, packet),
+            6 => v6.hurry(now, interfaces, packet),
             _ => None,
         }
     }
@@ -211,33 +216,41 @@ impl Router {
         verdicts: &mut [Verdict],
     ) {
         for (packets, verdicts) in packets.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            match packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4) {
-                Some(4) if self.v4.hurries => {
-                    let asked = self.v4.ask(packets);
-                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                        let output = self.v4.hurry_asked(now, &asked, n, &self.interfaces, packet);
-                        *verdict = match output {
-                            Some(output) => Verdict::Forward(output),
-                            None => self.process_long(now, input, packet),
-                        };
-                    }
+            let Self { v4, v6, .. } = self;
+            let version = packets.first().and_then(|packet| packet.bytes.first()).map(|first| first >> 4);
+            match version {
+                Some(4) if v4.terms.is_some() => {
+                    let asked = v4.ask(packets);
+                    self.process_asked(now, input, packets, verdicts, |router, n, packets, verdicts| {
+                        router.v4.hurry_from(now, &asked, n, &router.interfaces, packets, verdicts)
+                    });
                 }
-                Some(6) if self.v6.hurries => {
-                    let asked = self.v6.ask(packets);
-                    for (n, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                        let output = self.v6.hurry_asked(now, &asked, n, &self.interfaces, packet);
-                        *verdict = match output {
-                            Some(output) => Verdict::Forward(output),
-                            None => self.process_long(now, input, packet),
-                        };
-                    }
+                Some(6) if v6.terms.is_some() => {
+                    let asked = v6.ask(packets);
+                    self.process_asked(now, input, packets, verdicts, |router, n, packets, verdicts| {
+                        router.v6.hurry_from(now, &asked, n, &router.interfaces, packets, verdicts)
+                    });
                 }
-                Some(_) | None => {
-                    for (packet, verdict) in packets.iter_mut().zip(verdicts) {
-                        *verdict = self.process_long(now, input, packet);
-                    }
-                }
+                Some(_) | None => self.process_asked(now, input, packets, verdicts, |_, n, _, _| n),
             }
+        }
+    }
+
+    /// Takes packets of a batch through all hooks, the short way as far as `hurry` goes.
+    fn process_asked(
+        &mut self,
+        now: Instant,
+        input: InterfaceId,
+        packets: &mut [Packet],
+        verdicts: &mut [Verdict],
+        mut hurry: impl FnMut(&mut Self, usize, &mut [Packet], &mut [Verdict]) -> usize,
+    ) {
+        let mut n = 0;
+        loop {
+            n = hurry(self, n, packets, verdicts);
+            let (Some(packet), Some(verdict)) = (packets.get_mut(n), verdicts.get_mut(n)) else { return };
+            *verdict = self.process_long(now, input, packet);
+            n += 1;
         }
     }
 
@@ -325,6 +338,11 @@ impl Router {
     /// An interface.
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(id.place())
+    }
+
+    /// Where the tables of flows are in memory: see [`Table::memory`](crate::table::Table::memory).
+    pub fn memory(&self) -> impl Iterator<Item = Range<*const u8>> {
+        self.v4.conntrack.table.memory().into_iter().chain(self.v6.conntrack.table.memory())
     }
 
     /// Packets that were dropped, by reason.

@@ -1,26 +1,27 @@
 //! A packet's way through the hooks, in the order of their priorities.
+//!
+//! What happens at a hook is told by one each of the modules below: [`tables`] are asked, a flow's [`translation`] is decided
+//! and carried out; and a packet that gets no further may be a reason for a [`complaint`] to its sender.
+
+mod complaint;
+mod tables;
+mod translation;
 
 use pinhole_sansio::Instant;
 use pinhole_wire::answer::Trouble;
 
-use super::answer;
 use super::fragments::Gathered;
 use super::route::Way;
 use super::stack::Stack;
 use super::{Outbox, Packet, Reason, Verdict};
-use crate::conntrack::{Ask, Happened, Seen, Stopped, Unconfirmed, Untranslated};
+use crate::conntrack::{Ask, Seen, Stopped, Unconfirmed};
 use crate::explain::{Ending, FlowState};
 use crate::fragment::{Place, Whole};
 use crate::headers::{Family, Headers};
 use crate::interface::{Interface, InterfaceId};
-use crate::nat::{Manip, Range};
-use crate::rules::{
-    AddressKind, Decision, Delivery, Device, Effect, Flow, Hook, Host, Reject, Subject, TableName, Template, Tracking,
-    Translation,
-};
+use crate::rules::{Hook, TableName, Template};
 use crate::script::Info;
-use crate::status::{CtInfo, Direction, Status};
-use crate::tuple::Address;
+use crate::status::{CtInfo, Status};
 use crate::watch::{Topic, Watch};
 
 /// What belongs to one packet on its way.
@@ -272,7 +273,8 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             });
             return Ok(());
         }
-        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, arrives };
+        let checks = arrives && !packet.is_vouched_for && self.stack.conntrack.settings.checksum;
+        let ask = Ask { now: passage.now, template: passage.template.as_deref(), mark: packet.mark, checks };
         let entered = self.stack.conntrack.enter(&ask, &packet.bytes, &passage.headers, self.watch);
         passage.seen = entered.map_err(|stopped| match stopped {
             Stopped::TableFull => Reason::TableFull,
@@ -285,99 +287,6 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Seen::Flow { info, .. } => format!("the packet is {}", Info::Tracked(info)),
         });
         self.stack.said = Some(passage.seen);
-        Ok(())
-    }
-
-    /// Decides a new flow's translation, and makes the packet look so (`nf_nat_inet_fn`).
-    #[inline]
-    fn translate(&mut self, hook: Hook, packet: &mut Packet, passage: &mut Passage<A>) -> Result<(), Reason> {
-        let Seen::Flow { at, info } = passage.seen else { return Ok(()) };
-        let manip = manip_at(hook);
-        if self.stack.translates {
-            let is_error = matches!(info, CtInfo::Related | CtInfo::RelatedReply)
-                && pinhole_wire::Protocol::from(passage.headers.protocol) == A::ICMP;
-            let is_first = matches!(info, CtInfo::New | CtInfo::Related) && !is_error;
-            if is_first && !self.stack.conntrack.is_decided(at, manip) {
-                self.decide(hook, manip, at, packet, passage)?;
-            } else if !is_error {
-                self.stays(at, info, hook, passage)?;
-            }
-        } else {
-            return Ok(());
-        }
-        let Passage { headers, seen, .. } = passage;
-        let translated = self.stack.conntrack.translate(&mut packet.bytes, headers, *seen, manip, self.watch);
-        translated.map_err(|untranslated| match untranslated {
-            Untranslated::IcmpError(refused) => Reason::IcmpError(refused),
-            Untranslated::TooShort => Reason::TooShort,
-        })
-    }
-
-    /// A masqueraded flow must not leave by another interface than before (`nf_nat_oif_changed`).
-    #[inline]
-    fn stays(&mut self, at: u32, info: CtInfo, hook: Hook, passage: &Passage<A>) -> Result<(), Reason> {
-        let masquerade = self.stack.conntrack.table.flow(at).masquerade;
-        let leaves = hook == Hook::PostRouting && info.direction() == Direction::Original;
-        if leaves && masquerade.is_some() && masquerade != passage.output {
-            self.stack.conntrack.table.flow_mut(at).status |= Status::DYING;
-            let [old, new] = [masquerade, passage.output].map(|id| name(self.interfaces, id));
-            self.watch.note(Topic::Nat, || {
-                format!("its flow is masqueraded behind {old}, and it leaves by {new}: the flow and the packet go")
-            });
-            return Err(Reason::OtherInterface);
-        }
-        Ok(())
-    }
-
-    /// Asks the nat table how a new flow is translated.
-    fn decide(
-        &mut self,
-        hook: Hook,
-        manip: Manip,
-        at: u32,
-        packet: &mut Packet,
-        passage: &mut Passage<A>,
-    ) -> Result<(), Reason> {
-        let now = passage.now;
-        let length = packet.bytes.len() as u32;
-        let decision = match self.stack.rules.run_empty(TableName::Nat, hook, length, self.watch) {
-            Some(decision) => decision,
-            None => self.run(TableName::Nat, hook, packet, passage),
-        };
-        match decision {
-            Decision::Accept => {}
-            Decision::Drop => return Err(Reason::Rule(TableName::Nat, hook)),
-            Decision::Reject(_) => return Err(Reason::Rejected(TableName::Nat, hook)),
-            Decision::Nat(translation) => {
-                let range = match translation {
-                    Translation::To(_, range) => range,
-                    Translation::Masquerade(range) => {
-                        let own = self.address_of(passage.output);
-                        self.note_own("masquerade", passage.output, own);
-                        let own = own.ok_or(Reason::NoAddress)?;
-                        self.stack.conntrack.table.flow_mut(at).masquerade = passage.output;
-                        Range { addresses: Some((own, own)), ..range }
-                    }
-                    Translation::Redirect(range) => {
-                        let own = match hook {
-                            Hook::Output => loopback::<A>(),
-                            Hook::PreRouting | Hook::Input | Hook::Forward | Hook::PostRouting => {
-                                self.address_of(passage.input)
-                            }
-                        };
-                        self.note_own("redirect", passage.input, own);
-                        let own = own.ok_or(Reason::NoAddress)?;
-                        Range { addresses: Some((own, own)), ..range }
-                    }
-                };
-                let manip = translation.manip();
-                self.note(Topic::Nat, || format!("the rule allows as {manip}: {range}"));
-                self.stack.conntrack.decide(now, at, &range, manip, self.watch);
-            }
-        }
-        if !self.stack.conntrack.is_decided(at, manip) {
-            self.stack.conntrack.bind_as_is(now, at, manip, self.watch);
-        }
         Ok(())
     }
 
@@ -395,100 +304,6 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
             Unconfirmed::Helper => Reason::Helper,
         })?;
         Ok(())
-    }
-
-    /// Asks a table that filters, marks or prepares, if it may have something to say.
-    #[inline(always)]
-    fn ask(
-        &mut self,
-        table: TableName,
-        hook: Hook,
-        packet: &mut Packet,
-        passage: &mut Passage<A>,
-    ) -> Result<(), Reason> {
-        if !self.stack.is_busy(table, hook) {
-            self.note(Topic::Tried, || format!("{table}: no chain at {hook}"));
-            return Ok(());
-        }
-        self.obey(table, hook, packet, passage)
-    }
-
-    /// Does what a table says.
-    #[inline(never)]
-    fn obey(
-        &mut self,
-        table: TableName,
-        hook: Hook,
-        packet: &mut Packet,
-        passage: &mut Passage<A>,
-    ) -> Result<(), Reason> {
-        match self.run(table, hook, packet, passage) {
-            Decision::Accept | Decision::Nat(_) => Ok(()),
-            Decision::Drop => Err(Reason::Rule(table, hook)),
-            Decision::Reject(reject) => {
-                self.reject(packet, passage, reject);
-                Err(Reason::Rejected(table, hook))
-            }
-        }
-    }
-
-    fn run(&mut self, table: TableName, hook: Hook, packet: &mut Packet, passage: &mut Passage<A>) -> Decision<A> {
-        let (device, headers) = (|id: Option<InterfaceId>| device(self.interfaces, id), passage.headers);
-        let Stack { conntrack, rules, routes, .. } = &mut *self.stack;
-        let tracking = match passage.seen {
-            Seen::Invalid => Tracking::Invalid,
-            Seen::Untracked => Tracking::Untracked,
-            Seen::Flow { at, info } => {
-                let flow = conntrack.table.flow(at);
-                let [original, reply] = flow.tuples();
-                Tracking::Flow(Flow {
-                    info,
-                    status: flow.status,
-                    original,
-                    reply,
-                    zone: flow.zone.id,
-                    mark: flow.mark,
-                    remaining: flow.remaining(passage.now),
-                    master_helper: conntrack.table.extra(at).and_then(|extra| extra.master_helper),
-                })
-            }
-        };
-        let Packet { bytes, mark } = packet;
-        let is_headless = headers.fragment == Some(crate::Fragment::Later);
-        let subject = Subject {
-            now: passage.now,
-            input: device(passage.input),
-            output: device(passage.output),
-            src: headers.src,
-            dst: headers.dst,
-            protocol: headers.protocol,
-            body: (!is_headless).then(|| headers.body(bytes)),
-            length: bytes.len() as u32,
-            ttl: headers.ttl,
-            mark: *mark,
-            delivery: Delivery::Unicast,
-            tracking,
-        };
-        let (mut seen, mut flow_mark) = (passage.seen, None);
-        let mut around = Around {
-            now: passage.now,
-            bytes,
-            mark: *mark,
-            seen: &mut seen,
-            flow_mark: &mut flow_mark,
-            template: &mut passage.template,
-            traced: &mut passage.traced,
-            outbox: self.outbox,
-            kind: |address: A| kind(routes, address),
-        };
-        let decision = rules.run(table, hook, &subject, &mut around, self.watch);
-        *mark = around.mark;
-        passage.seen = seen;
-        if let (Some(new), Seen::Flow { at, .. }) = (flow_mark, seen) {
-            conntrack.table.flow_mut(at).mark = new;
-            conntrack.happened(Happened::MARK);
-        }
-        decision
     }
 
     pub(super) fn address_of(&self, id: Option<InterfaceId>) -> Option<A> {
@@ -510,94 +325,6 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
         });
     }
 
-    /// Says which of the router's addresses is used.
-    #[inline]
-    fn note_own(&mut self, what: &str, id: Option<InterfaceId>, own: Option<A>) {
-        let interface = name(self.interfaces, id);
-        self.watch.note(Topic::Nat, || match own {
-            Some(own) => format!("{what}: the address of {interface} is {own}"),
-            None => format!("{what}: {interface} has no address"),
-        });
-    }
-
-    /// Tells the sender of a packet what is wrong with it.
-    pub(super) fn complain(&mut self, packet: &Packet, passage: &Passage<A>, trouble: Trouble) {
-        if !self.reaches_sender(passage) {
-            return;
-        }
-        let router = self.error_source(passage);
-        if let Some(error) = router.and_then(|router| answer::error(&packet.bytes, trouble, router)) {
-            self.emit(passage.now, error, attached(passage.seen));
-        }
-    }
-
-    /// The address that an error comes from: the one that the packet was for, if that is this host's own; else that of the
-    /// interface by which its sender is reached (`__icmp_send`, without `icmp_errors_use_inbound_ifaddr`), or in IPv6 by which
-    /// the packet came (measured on 6.18).
-    fn error_source(&self, passage: &Passage<A>) -> Option<A> {
-        let (routes, src, dst) = (&self.stack.routes, passage.headers.src, passage.headers.dst);
-        if routes.way(dst) == Way::Local {
-            return Some(dst);
-        }
-        match passage.input.map_or_else(|| routes.way(src), |input| routes.way_from(input, src)) {
-            Way::Out(output) if A::IS_V4 => self.address_of(Some(output)),
-            Way::Out(_) | Way::Local | Way::Many | Way::None => self.address_of(passage.input),
-        }
-    }
-
-    /// Whether an answer finds its way. Who is known on its link only gets none elsewhere.
-    fn reaches_sender(&self, passage: &Passage<A>) -> bool {
-        let src = passage.headers.src;
-        let is_there = |input| matches!(self.stack.routes.way_from(input, src), Way::Out(_));
-        !src.is_of_link() || passage.input.is_none_or(is_there)
-    }
-
-    /// Tells the sender of a packet that a rule rejects it.
-    fn reject(&mut self, packet: &Packet, passage: &Passage<A>, reject: Reject) {
-        if !answer::is_intact(&packet.bytes, &passage.headers) || !self.reaches_sender(passage) {
-            return;
-        }
-        match reject {
-            Reject::TcpReset => {
-                if let Some(reset) = answer::reset(&packet.bytes, &passage.headers) {
-                    self.emit(passage.now, reset, attached(passage.seen));
-                }
-            }
-            Reject::Icmp { code, .. } => {
-                let router = self.error_source(passage);
-                if let Some(error) = router.and_then(|router| answer::unreachable(&packet.bytes, code, router)) {
-                    self.emit(passage.now, error, attached(passage.seen));
-                }
-            }
-        }
-    }
-
-    /// Sends a packet of the router's own while another one is under way. It passes the hooks as all that this host sends; one
-    /// that has a flow already is not looked up.
-    pub(super) fn emit(&mut self, now: Instant, bytes: Vec<u8>, attached: Seen) {
-        let Ok(headers) = A::headers(&bytes) else { return };
-        let (said, happened) = (self.stack.said, self.stack.conntrack.set_aside());
-        let mut packet = Packet::from(bytes);
-        let mut passage = Passage::new(now, None, headers, attached);
-        self.watch.aside(true);
-        let sent = self.send(&mut packet, &mut passage);
-        self.watch.aside(false);
-        let interfaces = self.interfaces;
-        self.note(Topic::Answer, || match sent {
-            Ok(Verdict::Forward(by)) => format!("the router's answer goes out by {}", name(interfaces, Some(by))),
-            Ok(Verdict::Deliver | Verdict::Hold | Verdict::Drop(_)) => "the router's answer is for itself".into(),
-            Err(reason) => format!("the router's answer is dropped: {reason}"),
-        });
-        if let Ok(Verdict::Forward(by)) = sent {
-            self.outbox.packet(by, packet);
-        }
-        if attached == Seen::Invalid {
-            self.stack.conntrack.leave(now, passage.seen);
-        }
-        self.stack.conntrack.resume(happened);
-        self.stack.said = said;
-    }
-
     /// Whether a packet is short enough for its way out, or may be cut there.
     fn fits(&mut self, packet: &Packet, passage: &Passage<A>, output: InterfaceId) -> Result<(), Reason> {
         let mtu = self.interfaces[output.place()].mtu;
@@ -616,78 +343,6 @@ impl<A: Family, W: Watch> Walk<'_, A, W> {
     pub(super) fn note(&mut self, topic: Topic, text: impl FnOnce() -> String) {
         self.watch.note(topic, text);
     }
-}
-
-/// What rules can do to a packet and to what is around it.
-struct Around<'a, K> {
-    now: Instant,
-    bytes: &'a [u8],
-    mark: u32,
-    seen: &'a mut Seen,
-    flow_mark: &'a mut Option<u32>,
-    template: &'a mut Option<Box<Template>>,
-    traced: &'a mut bool,
-    outbox: &'a mut Outbox,
-    kind: K,
-}
-
-impl<A: Address, K: Fn(A) -> AddressKind> Host<A> for Around<'_, K> {
-    fn kind(&mut self, address: A, _: Option<Device>) -> AddressKind {
-        (self.kind)(address)
-    }
-
-    fn apply(&mut self, effect: Effect<'_>) {
-        match effect {
-            Effect::Mark(mark) => self.mark = mark,
-            Effect::FlowMark(mark) => *self.flow_mark = Some(mark),
-            Effect::Untrack => *self.seen = Seen::Untracked,
-            Effect::Template(template) => *self.template = Some(Box::new(template.clone())),
-            Effect::Log(log) => self.outbox.log(self.now, log, self.bytes),
-            Effect::Trace => *self.traced = true,
-        }
-    }
-}
-
-/// The flow of a packet that answers one of it (`nf_ct_attach`).
-fn attached(seen: Seen) -> Seen {
-    match seen {
-        Seen::Invalid | Seen::Untracked => Seen::Invalid,
-        Seen::Flow { at, info } => {
-            let info = match info.direction() {
-                Direction::Original => CtInfo::RelatedReply,
-                Direction::Reply => CtInfo::Related,
-            };
-            Seen::Flow { at, info }
-        }
-    }
-}
-
-fn kind<A: Family>(routes: &super::route::Routes<A>, address: A) -> AddressKind {
-    if routes.is_local(address) {
-        AddressKind::Local
-    } else if routes.is_broadcast(address) || matches!(address.into(), core::net::IpAddr::V4(v4) if v4.is_broadcast()) {
-        AddressKind::Broadcast
-    } else if address.into().is_multicast() {
-        AddressKind::Multicast
-    } else {
-        AddressKind::Unicast
-    }
-}
-
-fn loopback<A: Address>() -> Option<A> {
-    A::of(core::net::Ipv4Addr::LOCALHOST.into()).or_else(|| A::of(core::net::Ipv6Addr::LOCALHOST.into()))
-}
-
-const fn manip_at(hook: Hook) -> Manip {
-    match hook {
-        Hook::PreRouting | Hook::Output => Manip::Destination,
-        Hook::Input | Hook::Forward | Hook::PostRouting => Manip::Source,
-    }
-}
-
-#[inline]
-fn device(interfaces: &[Interface], id: Option<InterfaceId>) -> Device {
-    id.and_then(|id| interfaces.get(id.place())).map_or(Device::NONE, Interface::device)
 }
 
 fn name(interfaces: &[Interface], id: Option<InterfaceId>) -> &str {

@@ -3,6 +3,7 @@
 use pinhole_sansio::{Instant, Rng};
 
 use super::route::Routes;
+use super::short::Terms;
 use crate::conntrack::{Conntrack, Seen};
 use crate::fragment::Reassembly;
 use crate::headers::Family;
@@ -25,10 +26,8 @@ pub(super) struct Stack<A: Family> {
     pub(super) said: Option<Seen>,
     /// What every interface takes, in bytes.
     pub(super) shortest_mtu: u16,
-    /// Whether packets may go the short way.
-    pub(super) hurries: bool,
-    /// Which packets pass filter at FORWARD.
-    pub(super) filter: Passes,
+    /// What flows must be whose packets go the short way, if any may.
+    pub(super) terms: Option<Terms>,
     /// Hooks at which some rule may have something to say, as bits by table.
     pub(super) busy: [u8; 4],
 }
@@ -47,8 +46,7 @@ impl<A: Family> Stack<A> {
             translates: false,
             said: None,
             shortest_mtu: u16::MAX,
-            hurries: true,
-            filter: Passes::Unasked,
+            terms: Some(Terms::new(false, Passes::Unasked)),
             busy: [0; 4],
         }
     }
@@ -62,8 +60,7 @@ impl<A: Family> Stack<A> {
             self.busy[table as usize] = busy.fold(0, |bits, hook| bits | 1 << hook as u8);
         }
         self.rules = rules;
-        self.filter = self.rules.passes(TableName::Filter, Hook::Forward);
-        self.hurries = self.may_hurry();
+        self.terms = self.terms();
     }
 
     /// Whether a rule of `table` may have something to say at `hook`.

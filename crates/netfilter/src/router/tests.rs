@@ -2,6 +2,7 @@
 
 use pinhole_wire::text::Line;
 
+use super::short::Terms;
 use super::*;
 use crate::Status;
 use crate::conntrack::Seen;
@@ -231,6 +232,22 @@ fn a_packet_that_a_rule_drops_leaves_no_flow() {
 }
 
 #[test]
+fn a_checksum_that_somebody_vouches_for_is_not_looked_at_whichever_way_a_packet_goes() {
+    let mut home = Home::masquerading();
+    for (is_vouched_for, is_known) in [(false, false), (true, true), (false, false), (true, true)] {
+        let mut bytes =
+            "10.0.0.1:5000 > 192.0.2.1:53 udp 8".parse::<Line>().expect("a line").packet().expect("a packet");
+        bytes[26] ^= 1;
+        let [mut alone, mut batch] = [(); 2].map(|()| Packet { is_vouched_for, ..Packet::from(bytes.clone()) });
+        home.router.process(home.now, home.lan, &mut alone);
+        assert_eq!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), is_known);
+        home.router.process_batch(home.now, home.lan, core::slice::from_mut(&mut batch), &mut [Verdict::Hold]);
+        assert_eq!(matches!(home.router.said_v4(), Some(Seen::Flow { .. })), is_known);
+        assert_eq!(alone, batch);
+    }
+}
+
+#[test]
 fn a_router_that_is_the_last_one_says_so() {
     let mut home = Home::masquerading();
     let dropped = home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8 ttl 1");
@@ -271,7 +288,7 @@ fn a_filter_that_accepts_what_is_established_counts_it_whichever_way_a_packet_go
         .policy(TableName::Filter, Hook::Forward, Policy::Drop);
     let rules = rules.build().expect("rules");
     let [mut short, mut long, mut batch] = [0, 1, 2].map(|_| Home::with(rules.clone()));
-    assert!(short.router.v4.hurries && short.router.v4.filter == Passes::Established);
+    assert!(short.router.v4.terms == Some(Terms::new(true, Passes::Established)));
     let out = "10.0.0.1:5000 > 192.0.2.1:53 udp 8";
     let back = "192.0.2.1:53 > 203.0.113.1:5000 udp 8";
     for line in [out, out, back, back, out, back, out] {
@@ -302,13 +319,13 @@ fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
         let [first, second] = rules;
         let rules =
             Ruleset::builder().rule(TableName::Filter, "FORWARD", first).rule(TableName::Filter, "FORWARD", second);
-        Home::with(rules.build().expect("rules")).router.v4.hurries
+        Home::with(rules.build().expect("rules")).router.v4.terms.is_some()
     };
     assert!(!rules([early.clone(), known.clone()]));
     assert!(rules([known.clone(), early]));
     let input = Ruleset::builder().rule(TableName::Filter, "INPUT", Rule::new().drop()).build().expect("rules");
     let mut home = Home::with(input);
-    assert!(home.router.v4.hurries, "what goes through does not meet INPUT");
+    assert!(home.router.v4.terms.is_some(), "what goes through does not meet INPUT");
     for _ in 0..3 {
         home.out("10.0.0.1:5000 > 192.0.2.1:53 udp 8").expect("it passes");
     }
@@ -316,5 +333,5 @@ fn a_filter_that_asks_before_it_accepts_sees_every_packet() {
     let forward = filter.chains.iter().find(|chain| chain.name == "FORWARD").expect("a chain");
     assert_eq!(forward.counters.packets, 3, "but the policy of FORWARD counts it");
     let mangle = Ruleset::builder().rule(TableName::Mangle, "FORWARD", known).build().expect("rules");
-    assert!(!Home::with(mangle).router.v4.hurries);
+    assert!(Home::with(mangle).router.v4.terms.is_none());
 }

@@ -1,9 +1,11 @@
-//! An index from hashes to flows: open addressing in cache lines of eight.
+//! An index from hashes to flows: open addressing in cache lines of twelve.
 //!
-//! A bucket is one cache line: eight 16-bit tags, which are compared at once, eight 32-bit values, and how many values went
+//! A bucket is one cache line: twelve 8-bit tags, which are compared at once, twelve 32-bit values, and how many values went
 //! past it to a later bucket because it was full. A lookup that finds that number zero need look no further, so a miss costs
 //! one line (the layout of F14, by N. Bronson and X. Shi). The number of buckets need not be a power of two: memory is as
 //! much as the load asks for.
+
+use core::ops::Range;
 
 /// Values under their hashes. What a value stands for, and whether it is the one that is looked for, the caller knows.
 #[derive(Clone, Debug)]
@@ -13,28 +15,26 @@ pub(super) struct Index {
 }
 
 /// Values of a bucket.
-const WIDTH: usize = 8;
+const WIDTH: usize = 12;
+/// How many of them an index has on average before it grows: then three in a hundred are in a later bucket than the first.
+const LOAD: usize = 9;
 /// The slots of a bucket in the order in which a search looks at them ([`Matches`]).
-const SEARCHED: [usize; WIDTH] = [0, 4, 1, 5, 2, 6, 3, 7];
-/// An index grows when more than this share of it is full: seven eighths.
-const fn capacity(buckets: usize) -> usize {
-    buckets * WIDTH / 8 * 7
-}
+const SEARCHED: [usize; WIDTH] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 5, 6, 7];
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 struct Bucket {
     /// Zero where there is no value.
-    tags: [u16; WIDTH],
-    values: [u32; WIDTH],
+    tags: [u8; WIDTH],
     /// Values whose hash leads here and that are in a later bucket.
     overflow: u32,
+    values: [u32; WIDTH],
 }
 
 impl Index {
     /// An index that takes `capacity` values before it grows.
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        let buckets = (capacity.div_ceil(7)).max(1);
+        let buckets = capacity.div_ceil(LOAD).max(1);
         Self { buckets: vec![Bucket::default(); buckets], len: 0 }
     }
 
@@ -67,14 +67,25 @@ impl Index {
     }
 
     /// The first value whose tag fits: mostly the one that is looked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        let bucket = &self.buckets[self.home(hash)];
+        match bucket.matches(tag(hash)).next() {
+            Some(slot) => Some(bucket.values[slot]),
+            None if bucket.overflow == 0 => None,
+            None => self.likely_beyond(hash),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn likely_beyond(&self, hash: u64) -> Option<u32> {
         self.find(hash, |_| true)
     }
 
     /// Adds a value. `hash_of` gives the hash of each value that is there, should the index have to grow.
     pub(super) fn insert(&mut self, hash: u64, value: u32, hash_of: impl Fn(u32) -> u64) {
-        if self.len >= capacity(self.buckets.len()) {
+        if self.len >= self.buckets.len() * LOAD {
             self.grow(hash_of);
         }
         self.place(hash, value);
@@ -87,7 +98,7 @@ impl Index {
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[at];
             if let Some(slot) = (0..WIDTH).find(|&slot| bucket.tags[slot] == tag && bucket.values[slot] == value) {
-                bucket.tags[slot] = 0;
+                bucket.tags[slot] = EMPTY;
                 self.len -= 1;
                 let mut before = self.home(hash);
                 while before != at {
@@ -131,13 +142,19 @@ impl Index {
         let first = self.home(hash);
         (0..count.min(self.buckets.len())).map(move |n| {
             let bucket = &self.buckets[(first + n) % self.buckets.len()];
-            (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0).map(|slot| bucket.values[slot])
+            (0..WIDTH).filter(|&slot| bucket.tags[slot] != EMPTY).map(|slot| bucket.values[slot])
         })
     }
 
     /// How many bytes of memory it has.
     pub(super) fn bytes(&self) -> usize {
         self.buckets.capacity() * size_of::<Bucket>()
+    }
+
+    /// Where that memory is.
+    pub(super) const fn memory(&self) -> Range<*const u8> {
+        let Range { start, end } = self.buckets.as_slice().as_ptr_range();
+        start.cast()..end.cast()
     }
 
     /// For tests: how many values there are, after a look at whether each lies where its hash leads.
@@ -148,7 +165,7 @@ impl Index {
         let mut passed = vec![0; self.buckets.len()];
         let mut len = 0;
         for (at, bucket) in self.buckets.iter().enumerate() {
-            for slot in (0..WIDTH).filter(|&slot| bucket.tags[slot] != 0) {
+            for slot in (0..WIDTH).filter(|&slot| bucket.tags[slot] != EMPTY) {
                 let hash = hash_of(bucket.values[slot]);
                 if bucket.tags[slot] != tag(hash) {
                     return Err(format!("value {} has the tag of another one", bucket.values[slot]));
@@ -175,7 +192,7 @@ impl Index {
         let mut at = self.home(hash);
         loop {
             let bucket = &mut self.buckets[at];
-            if let Some(slot) = bucket.matches(0).next() {
+            if let Some(slot) = bucket.matches(EMPTY).next() {
                 bucket.tags[slot] = tag(hash);
                 bucket.values[slot] = value;
                 self.len += 1;
@@ -195,7 +212,7 @@ impl Index {
         // a bucket that none has passed.
         let start = old.iter().position(|bucket| bucket.overflow == 0).map_or(0, |at| at + 1);
         for bucket in old[start..].iter().chain(&old[..start]) {
-            for slot in SEARCHED.into_iter().filter(|&slot| bucket.tags[slot] != 0) {
+            for slot in SEARCHED.into_iter().filter(|&slot| bucket.tags[slot] != EMPTY) {
                 self.place(hash_of(bucket.values[slot]), bucket.values[slot]);
             }
         }
@@ -216,23 +233,24 @@ impl Index {
 impl Bucket {
     /// The slots whose tag is this one.
     #[inline]
-    fn matches(&self, tag: u16) -> Matches {
-        let [a, b, c, d, e, f, g, h] = self.tags.map(u64::from);
-        let wanted = u64::from(tag) * 0x0001_0001_0001_0001;
-        let first = equal_lanes((a | b << 16 | c << 32 | d << 48) ^ wanted);
-        let second = equal_lanes((e | f << 16 | g << 32 | h << 48) ^ wanted);
+    fn matches(&self, tag: u8) -> Matches {
+        const LANES: u64 = 0x0101_0101_0101_0101;
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.tags;
+        let wanted = u64::from(tag) * LANES;
+        let first = equal_lanes(u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ wanted);
+        let second = equal_lanes(u64::from(u32::from_le_bytes([i, j, k, l])) ^ wanted & 0xffff_ffff) & 0xffff_ffff;
         Matches(first >> 1 | second)
     }
 }
 
-/// The highest bit of every 16-bit lane that is zero.
+/// The highest bit of every octet that is zero.
 #[inline]
 const fn equal_lanes(lanes: u64) -> u64 {
-    const REST: u64 = 0x7fff_7fff_7fff_7fff;
+    const REST: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     !(((lanes & REST) + REST) | lanes | REST)
 }
 
-/// Slots of a bucket: bit 14 of each lane is one of the first four, bit 15 one of the others.
+/// Slots of a bucket: bit 6 of each octet is one of the first eight, bit 7 one of the others.
 struct Matches(u64);
 
 impl Iterator for Matches {
@@ -243,14 +261,17 @@ impl Iterator for Matches {
         let lowest = self.0.trailing_zeros() as usize;
         let found = self.0 != 0;
         self.0 &= self.0.wrapping_sub(1);
-        found.then_some(lowest / 16 + (lowest & 1) * (WIDTH / 2))
+        found.then_some(lowest / 8 + (lowest & 1) * 8)
     }
 }
 
-/// The low bits of a hash, which the choice of a bucket has not used; never zero.
+/// The tag of an empty slot.
+const EMPTY: u8 = 0;
+
+/// The low bits of a hash, which the choice of a bucket has not used; never that of an empty slot.
 #[inline]
-fn tag(hash: u64) -> u16 {
-    (hash as u16).max(1)
+fn tag(hash: u64) -> u8 {
+    (hash as u8).max(1)
 }
 
 #[cfg(test)]
@@ -268,16 +289,16 @@ mod tests {
 
     #[test]
     fn a_search_ends_though_values_have_passed_every_bucket() {
-        let mut index = Index::with_capacity(14);
+        let mut index = Index::with_capacity(18);
         // Values below 100 belong in the first of the two buckets, all others in the second one.
         let hash_of = |value: u32| if value < 100 { u64::from(value) } else { 1 << 63 | u64::from(value) };
         let insert = |index: &mut Index, value: u32| index.insert(hash_of(value), value, hash_of);
-        (1..=9).chain(101..=105).for_each(|value| insert(&mut index, value));
-        (1..=3).for_each(|value| index.remove(hash_of(value), value));
-        (106..=108).for_each(|value| insert(&mut index, value));
+        (1..=13).chain(101..=105).for_each(|value| insert(&mut index, value));
+        (1..=10).for_each(|value| index.remove(hash_of(value), value));
+        (106..=114).for_each(|value| insert(&mut index, value));
         assert!(index.buckets.len() == 2 && index.buckets.iter().all(|bucket| bucket.overflow > 0));
         assert_eq!(index.find(hash_of(50), |value| value == 50), None);
-        assert_eq!(index.find(hash_of(108), |value| value == 108), Some(108));
+        assert_eq!(index.find(hash_of(114), |value| value == 114), Some(114));
     }
 
     #[test]

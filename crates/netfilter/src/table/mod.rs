@@ -12,6 +12,7 @@ mod flow;
 mod hash;
 mod index;
 
+use core::ops::Range;
 use std::collections::{HashMap, VecDeque};
 
 use pinhole_sansio::{Instant, Rng};
@@ -466,6 +467,14 @@ impl<A: Address> Table<A> {
     pub fn bytes(&self) -> usize {
         let extras = self.extras.capacity() * (size_of::<u32>() + size_of::<Box<Extra<A>>>());
         self.flows.capacity() * size_of::<Flow<A>>() + self.index.bytes() + self.sources.bytes() + extras
+    }
+
+    /// Where the memory of the flows and of their indexes is, for a host that gives it larger pages: every packet meets it at
+    /// another place. It is valid until something is added.
+    pub fn memory(&self) -> [Range<*const u8>; 3] {
+        let Range { start, .. } = self.flows.as_ptr_range();
+        let end = start.wrapping_add(self.flows.capacity());
+        [start.cast()..end.cast(), self.index.memory(), self.sources.memory()]
     }
 
     /// Removes a flow whose time is over, and remembers that for [`poll_expired`](Self::poll_expired).

@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
+use pinhole_sansio::Instant;
 use pinhole_wire::Protocol;
 
 use super::{Change, Context, Dccp, Gre, Judgement, Sctp, Tcp, Udp, Upper, generic, icmp, udp};
 use crate::settings::{Settings, Timeouts};
+use crate::status::{Direction, Status};
 use crate::tuple::{self, Address};
 use crate::watch::{Topic, Watch};
 
@@ -89,24 +91,40 @@ impl State {
     /// What a packet does that does what nearly all packets do, and nothing else than to give the flow this long to live; the
     /// state is as it was if the packet is another one. Only for flows without timeouts of their own.
     #[inline(always)]
-    pub(crate) fn hurry(&mut self, upper: Upper<'_>, context: &Context<'_>, settings: &Settings) -> Option<Duration> {
-        if Protocol::from(upper.protocol) == Protocol::Udp
-            && let Some(timeout) = udp::settled(upper.body, context.status, &settings.timeouts)
+    pub(crate) fn hurry(
+        &mut self,
+        upper: Upper<'_>,
+        now: Instant,
+        direction: Direction,
+        status: Status,
+        settings: &Settings,
+    ) -> Option<Duration> {
+        let Upper { protocol, body } = upper;
+        if Protocol::from(protocol) == Protocol::Udp {
+            udp::settled(body, status, &settings.timeouts)
+                .or_else(|| self.hurry_datagram(body, now, direction, status, settings))
+        } else if let Self::Tcp(tcp) = self
+            && Tcp::may_be_established(status)
         {
-            return Some(timeout);
+            tcp.established(body, direction, settings, &settings.timeouts.tcp, &mut ())
+        } else {
+            None
         }
-        let judgement = match self {
-            Self::Tcp(tcp) => tcp.established(upper.body, context, settings, &settings.timeouts.tcp, &mut ())?,
-            Self::Udp(udp) => udp.next(upper.body, context, &settings.timeouts, &mut ()),
-            Self::UdpLite
-            | Self::Icmp
-            | Self::Icmpv6
-            | Self::Gre(_)
-            | Self::Sctp(_)
-            | Self::Dccp(_)
-            | Self::Generic => return None,
-        };
-        match judgement {
+    }
+
+    /// The same of a datagram whose flow is not settled yet.
+    #[inline(never)]
+    fn hurry_datagram(
+        &mut self,
+        body: &[u8],
+        now: Instant,
+        direction: Direction,
+        status: Status,
+        settings: &Settings,
+    ) -> Option<Duration> {
+        let Self::Udp(udp) = self else { return None };
+        let context = Context { now, direction, status, remaining: Duration::ZERO, seqadj: None };
+        match udp.next(body, &context, &settings.timeouts, &mut ()) {
             Judgement::Accept(Change { timeout, assured: false, protoinfo: false }) => timeout,
             Judgement::Accept(_)
             | Judgement::Invalid { .. }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use ipnet::IpNet;
 
+use crate::config::stun::StunAddress;
 use crate::config::{self, Listen};
 use crate::run::{self, Role};
 
@@ -31,6 +32,9 @@ pub struct Args {
     /// Persistent keepalive for peers that have none, in seconds; 0 leaves them without
     #[arg(long, value_name = "SECONDS", default_value_t = config::default_keepalive())]
     keepalive: u16,
+    /// Ask this STUN server how the NAT maps the WireGuard port [default: the registry's host] (may be repeated)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    stun: Vec<StunAddress>,
     /// Print events as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -38,7 +42,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { device, zone, server, accept, keepalive, json } = args;
-    let role = Role::Agent(config::Agent { device, zone, server, accept, keepalive });
+    let Args { device, zone, server, accept, keepalive, stun, json } = args;
+    let role = Role::Agent(config::Agent { device, zone, server, accept, keepalive, stun });
     run::until_stopped(vec![role], json)
 }

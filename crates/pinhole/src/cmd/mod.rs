@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod man;
 pub mod registry;
+mod screen;
 mod stop;
 pub mod stun;
 pub mod timewait;

@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use clap::error::ErrorKind;
 use ipnet::IpNet;
 
-use crate::config::{self, Domain, Itself, Listen, Zone, parse_prefix};
+use crate::config::{self, Domain, Itself, Listen, RelayPorts, Zone, parse_prefix};
 use crate::run::{self, Role};
 
 /// Serve the endpoints of a WireGuard device's peers by DNS-SD
@@ -47,6 +47,15 @@ pub struct Args {
     /// Answers a second to one network outside the tunnel; 0 is unlimited
     #[arg(long, value_name = "N", default_value_t = config::default_rate_limit())]
     rate_limit: u32,
+    /// Do not serve STUN at UDP 3478 and 3479, by which agents find out how their NATs map
+    #[arg(long)]
+    no_stun: bool,
+    /// The UDP ports that pairs without a direct path are relayed by, two for each pair, or "off"
+    #[arg(long, value_name = "FIRST-LAST", default_value_t = RelayPorts::default())]
+    relay: RelayPorts,
+    /// Megabits a second of one relayed pair; 0 is unlimited
+    #[arg(long, value_name = "N", default_value_t = config::default_relay_mbits())]
+    relay_mbits: u32,
     /// Print events as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -64,7 +73,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let zones = args.zone.into_iter().zip(args.device);
     let zone = zones.map(|(name, device)| Zone { name, device, itself: itself.clone(), ns: args.ns.clone() }).collect();
-    let registry = config::Registry { listen: args.listen, allow: args.allow, rate_limit: args.rate_limit, zone };
+    let (listen, allow, rate_limit, stun) = (args.listen, args.allow, args.rate_limit, !args.no_stun);
+    let (relay, relay_mbits) = (args.relay, args.relay_mbits);
+    let registry = config::Registry { listen, allow, rate_limit, stun, relay, relay_mbits, zone };
     if let Err(error) = registry.check() {
         wrong_usage(error);
     }

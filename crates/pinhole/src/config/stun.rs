@@ -19,55 +19,63 @@ pub const SECOND_PORT: u16 = 3479;
 
 /// A STUN server's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Stun {
     /// Where to serve. Empty: every address, port 3478.
-    #[serde(default)]
     pub listen: Vec<StunAddress>,
     /// A second address of this host, one per family, for behaviour discovery.
-    #[serde(default)]
     pub second: Vec<IpAddr>,
     /// The address of another host that answers for this one, one per family, in place of a second address.
-    #[serde(default)]
     pub partner: Vec<IpAddr>,
     /// The file that holds the key of the two hosts.
     pub partner_key: Option<PathBuf>,
     /// The second port; without it 3479 where there is a second address or a partner, and none where not.
     pub second_port: Option<u16>,
     /// The addresses that clients see where a router translates them one to one: per family the first, then the second.
-    #[serde(default)]
     pub public: Vec<IpAddr>,
     /// Serve by TCP too.
-    #[serde(default = "yes")]
     pub tcp: bool,
     /// The certificate to serve by TLS with, as PEM.
     pub tls_cert: Option<PathBuf>,
     /// Its key, as PEM.
     pub tls_key: Option<PathBuf>,
     /// Serve by TLS with a certificate made for this run.
-    #[serde(default)]
     pub tls_self_signed: bool,
     /// The port for TLS.
-    #[serde(default = "default_tls_port")]
     pub tls_port: u16,
     /// Call askers back who want to know whether they can be reached.
-    #[serde(default)]
     pub call_back: bool,
     /// Requests a minute of one source (IPv4 address, IPv6 /64); 0: unlimited.
-    #[serde(default = "default_rate_limit")]
     pub rate_limit: u32,
     /// A file with lines NAME:PASSWORD. If there is one, nobody else gets an answer.
     pub users: Option<PathBuf>,
     /// The realm of these users.
-    #[serde(default = "default_realm")]
     pub realm: String,
     /// Threads per address and port; 0: one per processor.
-    #[serde(default)]
     pub threads: usize,
 }
 
-fn yes() -> bool {
-    true
+impl Default for Stun {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            second: Vec::new(),
+            partner: Vec::new(),
+            partner_key: None,
+            second_port: None,
+            public: Vec::new(),
+            tcp: true,
+            tls_cert: None,
+            tls_key: None,
+            tls_self_signed: false,
+            tls_port: tls::PORT,
+            call_back: false,
+            rate_limit: default_rate_limit(),
+            users: None,
+            realm: default_realm(),
+            threads: 0,
+        }
+    }
 }
 
 /// The default of [`Stun::rate_limit`].
@@ -111,6 +119,11 @@ impl std::str::FromStr for StunAddress {
 }
 
 impl Stun {
+    /// What a registry serves its agents with: no more than two ports, by UDP, that say where a packet came from.
+    pub fn for_agents() -> Self {
+        Self { second_port: Some(SECOND_PORT), tcp: false, threads: 1, ..Self::default() }
+    }
+
     /// The sites to serve, as far as can be told without the host.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The endpoint agent in the real world.
 
+mod holes;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use pinhole_sansio::Machine;
 use pinhole_wg::{DeviceUpdate, Key, Peer};
 use tokio::sync::watch;
 
+use self::holes::Holes;
 use super::lock::{Lock, Locked};
 use super::report::Report;
 use super::underlay::Underlay;
@@ -61,6 +64,7 @@ struct Driver {
     agent: Agent,
     openers: Option<Openers>,
     echoes: Echoes,
+    holes: Holes,
     dns: Exchanger,
     underlay: Underlay,
     /// When each peer's last handshake was, as the device was last read.
@@ -95,6 +99,7 @@ impl Driver {
             accept: settings.accept.clone(),
             keepalive: settings.keepalive,
             can_open: openers.is_some(),
+            stun: settings.stun.iter().map(|server| server.0).collect(),
             owned: read_owned(&state),
             seed: clock::seed(),
         };
@@ -105,6 +110,7 @@ impl Driver {
             control: Some(control),
             openers,
             echoes: Echoes::new(),
+            holes: Holes::new(&settings.device),
             dns: Exchanger::new(),
             underlay: Underlay::default(),
             handshakes: BTreeMap::new(),
@@ -115,6 +121,7 @@ impl Driver {
     }
 
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        self.adopt_holes();
         let mut monitor = Monitor::open().context("cannot watch for network changes")?;
         loop {
             if self.carry_out() {
@@ -124,6 +131,7 @@ impl Driver {
                 biased;
                 _ = stop.wait_for(|&stop| stop) => Input::Stop,
                 input = self.dns.input() => Input::Dns(input),
+                input = self.holes.input() => input,
                 changes = monitor.changed() => match changes {
                     Ok(_) => {
                         if !self.underlay.has_changed(self.fwmark) {
@@ -140,6 +148,13 @@ impl Driver {
                 },
                 () = self.clock.sleep_until(self.agent.poll_timeout()) => Input::Timeout,
             };
+            self.agent.handle_input(self.clock.now(), input);
+        }
+    }
+
+    fn adopt_holes(&mut self) {
+        let device = self.control().and_then(|control| Ok(control.device()?));
+        for input in device.map(|device| self.holes.adopt(&device.peers)).unwrap_or_default() {
             self.agent.handle_input(self.clock.now(), input);
         }
     }
@@ -163,6 +178,21 @@ impl Driver {
                         tracing::debug!("opener to {to}: {error}");
                     }
                 }
+                Output::Send { from_port, fwmark, to, ttl, bytes } => {
+                    self.holes.send(from_port, fwmark, to, ttl, &bytes);
+                }
+                Output::OpenSockets { peer, sockets, toward, fwmark } => {
+                    let input = self.holes.open(peer, sockets, toward, fwmark);
+                    self.agent.handle_input(self.clock.now(), input);
+                }
+                Output::SendBy { peer, socket, to, ttl, bytes } => self.holes.send_by(&peer, socket, to, ttl, &bytes),
+                Output::HandOver { peer, socket, own, remote } => {
+                    if let Some(input) = self.holes.hand_over(peer, socket, own, remote) {
+                        self.agent.handle_input(self.clock.now(), input);
+                    }
+                }
+                Output::TakeBack { peer } => self.holes.take_back(&peer),
+                Output::CloseSockets { peer } => self.holes.close(&peer),
                 Output::Probe { to } => {
                     if let Err(error) = self.echoes.send(to) {
                         tracing::debug!("echo to {to}: {error}");

@@ -1,5 +1,6 @@
 //! The registry in the real world: DNS servers in front, the machine behind them, the devices below.
 
+mod lanes;
 mod listen;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use super::Clock;
 use super::report::Report;
 use crate::config::{self, Itself};
+use lanes::Lanes;
 use listen::Place;
 
 /// Questions that wait for the machine. What does not fit is answered from the compiled data.
@@ -39,7 +41,11 @@ pub async fn run(
     let addresses = listen::name_server_addresses(&settings, &places);
     let zones = settings.zone.iter().map(|zone| zone_config(zone, &addresses)).collect::<Result<Vec<_>>>()?;
     let clock = Clock::start();
-    let config = registry::Config { zones, listen: places.iter().map(|place| place.address.ip()).collect() };
+    let config = registry::Config {
+        zones,
+        listen: places.iter().map(|place| place.address.ip()).collect(),
+        relay: settings.relay.0.clone(),
+    };
     let (queries, mut incoming) = mpsc::channel(QUERIES);
     let mut driver = Driver {
         registry: Registry::new(clock.now(), config),
@@ -48,6 +54,7 @@ pub async fn run(
         servers: Vec::new(),
         replies: HashMap::new(),
         next_query: 0,
+        lanes: Lanes::new(settings.relay_mbits),
         report,
     };
     // The devices are read before the first question can come.
@@ -67,12 +74,17 @@ pub async fn run(
         driver.servers.push((place.clone(), server));
         tokio::task::spawn_local(forward(slow, place, queries.clone()));
     }
+    let vantage = if settings.stun { super::stun::serve_agents() } else { None };
+    for &address in vantage.iter().flat_map(pinhole_host::stun::Server::addresses) {
+        driver.report.show(&Event::ListeningStun { address });
+    }
     let _ = ready.send(true);
     loop {
         let input = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break,
             Some((query, place)) = incoming.recv() => driver.take(query, &place),
             Some(read) = driver.reads.join_next() => driver.taken(read.context("reading a device failed")?),
+            ports = driver.lanes.ended() => Input::LaneClosed { ports },
             () = clock.sleep_until(driver.registry.poll_timeout()) => Input::Timeout,
         };
         driver.registry.handle_input(clock.now(), input);
@@ -80,6 +92,9 @@ pub async fn run(
     }
     for (_, server) in driver.servers {
         server.stop().await;
+    }
+    if let Some(vantage) = vantage {
+        vantage.stop().await;
     }
     Ok(())
 }
@@ -113,6 +128,7 @@ struct Driver {
     /// The ways back to who asked what is not answered yet.
     replies: HashMap<u64, Reply>,
     next_query: u64,
+    lanes: Lanes,
     report: Report,
 }
 
@@ -141,6 +157,7 @@ impl Driver {
                     let control = self.devices.remove(&name).flatten();
                     self.reads.spawn_blocking(|| read_device(name, control));
                 }
+                Output::OpenLane(lane) => self.lanes.open(lane),
                 Output::Publish { local, answers } => self.publish(local, &answers),
                 Output::Reply { id, bytes } => {
                     if let Some(reply) = self.replies.get_mut(&id) {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use pinhole_agent::event::Event;
+use pinhole_traversal::vantage::Mapping;
 use pinhole_wg::Key;
 use serde::Serialize;
 
@@ -77,8 +78,13 @@ fn tone(event: &Event) -> Tone {
         Event::Up { .. } | Event::RegistryUp | Event::DeviceBack { .. } => Tone::Good,
         Event::Down { .. } | Event::RegistryDown | Event::DeviceFailed { .. } | Event::Refused { .. } => Tone::Bad,
         Event::Observed { .. }
+        | Event::Mapping { .. }
         | Event::Asked { .. }
         | Event::Answered { .. }
+        | Event::Relaying { .. }
+        | Event::Hunting { .. }
+        | Event::Hole { .. }
+        | Event::NoHole { .. }
         | Event::Absent { .. }
         | Event::Opener { .. }
         | Event::Handshake { .. }
@@ -86,6 +92,7 @@ fn tone(event: &Event) -> Tone {
         | Event::Failed { .. }
         | Event::Added { .. }
         | Event::Listening { .. }
+        | Event::ListeningStun { .. }
         | Event::Peer { .. }
         | Event::Gone { .. }
         | Event::Introduced { .. } => Tone::Plain,
@@ -99,6 +106,13 @@ pub fn sentence(event: &Event) -> String {
         Event::RegistryUp => "the registry answers".to_owned(),
         Event::RegistryDown => "the registry does not answer".to_owned(),
         Event::Observed { endpoint } => format!("the registry sees us at {endpoint}"),
+        Event::Mapping { mapping } => match mapping {
+            Mapping::Unknown => "nobody sees how our NAT maps the WireGuard port".to_owned(),
+            Mapping::Independent => "our NAT maps the WireGuard port the same towards everybody".to_owned(),
+            Mapping::Dependent => {
+                "our NAT maps the WireGuard port anew towards everybody: peers have to look for it".to_owned()
+            }
+        },
         Event::Asked { peer } => format!("where is {}?", name(peer)),
         Event::Answered { peer, endpoint, simultaneous, initiate } => {
             let part = match (simultaneous, initiate) {
@@ -108,14 +122,24 @@ pub fn sentence(event: &Event) -> String {
             };
             format!("{} is at {endpoint}; {part}", name(peer))
         }
+        Event::Hunting { peer, endpoint, looks: true } => {
+            format!("{} is at {}, at a port that nobody knows: we look for it", name(peer), endpoint.ip())
+        }
+        Event::Hunting { peer, endpoint, looks: false } => {
+            format!("{} is at {endpoint}; our port towards it nobody knows: it looks for us", name(peer))
+        }
+        Event::Hole { peer, endpoint } => format!("{} is found at {endpoint}", name(peer)),
+        Event::NoHole { peer, reason } => format!("{} is not found: {reason}", name(peer)),
         Event::Absent { peer } => format!("nobody knows where {} is", name(peer)),
         Event::Opener { peer, to, ttl } => format!("opener to {to} with TTL {ttl}, for {}", name(peer)),
         Event::Handshake { peer, endpoint } => format!("handshake with {} at {endpoint}", name(peer)),
         Event::Probe { peer } => format!("echo to {} through the tunnel", name(peer)),
-        Event::Up { peer, endpoint, after_ms } => {
+        Event::Relaying { peer, relay } => format!("{} is reached through the relay at {relay}", name(peer)),
+        Event::Up { peer, endpoint, after_ms, relayed } => {
             let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
             let after = after_ms.map(|ms| format!(", after {ms} ms")).unwrap_or_default();
-            format!("direct path to {}{at}{after}", name(peer))
+            let how = if *relayed { "relayed" } else { "direct" };
+            format!("{how} path to {}{at}{after}", name(peer))
         }
         Event::Down { peer } => format!("the path to {} is gone", name(peer)),
         Event::Failed { peer, pause_ms } => {
@@ -125,6 +149,7 @@ pub fn sentence(event: &Event) -> String {
         Event::Refused { peer, reason } => format!("did not add {}: {reason}", name(peer)),
         Event::Listening { address, tunnel: true } => format!("answers peers at {address}, through the tunnel only"),
         Event::Listening { address, tunnel: false } => format!("answers at {address}"),
+        Event::ListeningStun { address } => format!("tells agents at {address} how their NATs map"),
         Event::Peer { peer, endpoint } => format!("{} is at {endpoint}", name(peer)),
         Event::Gone { peer } => format!("{} has no endpoint any more", name(peer)),
         Event::Introduced { peer, to } => format!("told {} and {} of each other", name(peer), name(to)),

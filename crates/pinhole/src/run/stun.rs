@@ -59,6 +59,20 @@ pub async fn run(
     Ok(())
 }
 
+/// A server for the agents of a registry. Where there is none, agents do without: they punch as if their NATs mapped the same
+/// towards everybody.
+pub fn serve_agents() -> Option<Server> {
+    match server_config(&config::stun::Stun::for_agents()).and_then(|config| Ok(Server::bind(&config)?)) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!(
+                "agents are not told how their NATs map: {error:#} (a STUN server that runs here already does as well;                  then give --no-stun, or `stun = false`)"
+            );
+            None
+        }
+    }
+}
+
 fn server_config(settings: &config::stun::Stun) -> Result<Config> {
     let mut secret = [0; 32];
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())

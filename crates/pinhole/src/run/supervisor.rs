@@ -68,7 +68,11 @@ fn roles(config: Config) -> Result<Vec<Role>> {
         Ok(Role::WireGuard { file: File::read(&wireguard.config)?, userspace: wireguard.userspace })
     };
     let devices = config.wireguard.into_iter().map(device);
-    let registry = config.registry.into_iter().map(Role::Registry).map(Ok);
+    let has_stun = config.stun.is_some();
+    let registry = config.registry.into_iter().map(|registry| {
+        let stun = registry.stun && !has_stun;
+        Ok(Role::Registry(config::Registry { stun, ..registry }))
+    });
     let stun = config.stun.into_iter().map(Role::Stun).map(Ok);
     let gateway = config.gateway.into_iter().map(|settings| gateway::Settings::read(settings).map(Role::Gateway));
     let agents = config.agent.into_iter().map(Role::Agent).map(Ok);

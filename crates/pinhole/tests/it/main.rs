@@ -7,6 +7,7 @@ mod demo;
 mod dns;
 mod doctor;
 mod gateway;
+mod hole;
 mod quick;
 mod recover;
 mod restore;

@@ -86,11 +86,19 @@ impl Rules {
         Self { version, tw_reuse, tw_reuse_delay_ms: 1000, autobind_reuse: false }
     }
 
-    /// How old a dead connection must be before `tcp_tw_reuse` gives its port to connect(), ms: surely after this.
+    /// How old a dead connection must be before `tcp_tw_reuse` gives its port to connect(), ms: surely after this. Before 6.14 whole
+    /// seconds are compared, so it may be a second less.
     pub fn reuse_delay_ms(&self) -> u64 {
-        /// More than one second on a clock of whole seconds.
-        const WHOLE_SECONDS_MS: u64 = 2000;
-        if self.version.has_reuse_delay() { self.tw_reuse_delay_ms } else { WHOLE_SECONDS_MS }
+        /// The next whole second has begun; the one after it.
+        const NEXT_SECOND_MS: u64 = 1000;
+        const SECOND_AFTER_MS: u64 = 2000;
+        if self.version.has_reuse_delay() {
+            self.tw_reuse_delay_ms
+        } else if self.version.reuses_from_the_next_second() {
+            NEXT_SECOND_MS
+        } else {
+            SECOND_AFTER_MS
+        }
     }
 
     fn reuses(&self, loopback: bool) -> bool {
@@ -164,7 +172,39 @@ pub struct Answer {
     pub remedies: Vec<Remedy>,
 }
 
-/// Whether `claim` can be had while `held` is there; `None` stands for nothing that is there.
+/// Whether `claim` can be had while `held` is there; `None` stands for nothing that is there. Pure: whoever asks again later says
+/// so by [`Held::age_ms`] and [`Held::left_ms`].
+///
+/// A puncher that closed first and comes back to its port three seconds later:
+///
+/// ```
+/// use pinhole_timewait::claim::{self, Claim, Held, Options, Port, Remedy, Rule, Rules, Says};
+/// use pinhole_timewait::{Version, segment::State};
+///
+/// let both = Options { reuse_addr: true, reuse_port: true };
+/// let held = Held {
+///     state: State::TimeWait,
+///     options: both,
+///     timestamps: true,
+///     age_ms: 3_000,
+///     left_ms: 58_500,
+///     loopback: false,
+/// };
+/// let claim = Claim { options: both, port: Port::Explicit, same_peer: true };
+/// let rules = Rules::defaults(Version::new(6, 18));
+///
+/// let answer = claim::ask(Some(&held), &claim, &rules);
+/// assert_eq!((answer.bind, answer.connect, answer.wait_ms), (Says::Ok, Says::Ok, 0));
+///
+/// // Without timestamps bind() works and connect() does not, for as long as the dead connection is there: listen instead.
+/// let answer = claim::ask(Some(&Held { timestamps: false, ..held }), &claim, &rules);
+/// assert_eq!((answer.bind, answer.connect, answer.wait_ms), (Says::Ok, Says::NotAvailable, 58_500));
+/// assert_eq!((answer.rule, answer.remedies[0]), (Rule::NoTimestamps, Remedy::Listen));
+///
+/// // A socket that had no option when it got its port gives it to nobody.
+/// let answer = claim::ask(Some(&Held { options: Options::default(), ..held }), &claim, &rules);
+/// assert_eq!((answer.bind, answer.rule), (Says::InUse, Rule::DeadHadNone));
+/// ```
 pub fn ask(held: Option<&Held>, claim: &Claim, rules: &Rules) -> Answer {
     let Some(held) = held else {
         return Answer {

@@ -78,14 +78,15 @@ fn connect_chooses_a_dead_port_by_tw_reuse_only() {
 }
 
 #[test]
-fn the_delay_is_the_setting_s_or_two_whole_seconds() {
+fn the_delay_is_the_settings_or_that_of_whole_seconds() {
     let wait = |version, delay_ms, age_ms| {
         let rules = Rules { tw_reuse: 1, tw_reuse_delay_ms: delay_ms, version, ..rules() };
         ask(Some(&Held { age_ms, ..HELD }), &CHOSEN, &rules).wait_ms
     };
-    let (new, old) = (Version::new(6, 14), Version::new(6, 13));
+    let (new, old, older) = (Version::new(6, 14), Version::new(6, 13), Version::new(4, 18));
     assert_eq!([wait(new, 1000, 0), wait(new, 250, 0), wait(new, 1, 0), wait(new, 1000, 1001)], [1001, 251, 2, 0]);
-    assert_eq!([wait(old, 1, 0), wait(old, 1, 2001)], [2001, 0]);
+    assert_eq!([wait(old, 1, 0), wait(old, 1, 1001)], [1001, 0]);
+    assert_eq!([wait(older, 1, 0), wait(older, 1, 2001)], [2001, 0]);
 }
 
 #[test]

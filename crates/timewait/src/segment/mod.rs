@@ -82,10 +82,10 @@ pub enum Reply {
     Ack,
     /// A RST.
     Reset,
-    /// A SYN-ACK of a new connection that begins at this sequence number.
+    /// A SYN-ACK of a new connection.
     SynAck {
-        /// Beyond all that the old connection may have sent.
-        isn: u32,
+        /// Beyond all that the old connection may have sent; `None` where the kernel forgets that, and takes an ordinary one.
+        isn: Option<u32>,
     },
 }
 
@@ -169,9 +169,10 @@ fn time_wait(bucket: &Bucket, segment: &Segment, host: &Host, is_old: bool) -> O
     }
     let opens = segment.syn && !segment.rst && !segment.ack && !is_old;
     if opens && host.listens && is_newer(bucket, segment) {
-        let isn = bucket.snd_nxt.wrapping_add(ISN_GAP);
         // Zero would mean that there is none.
-        return Outcome::new(Reply::SynAck { isn: isn.max(1) }, Fate::Replaced, Rule::NewConnection);
+        let beyond = bucket.snd_nxt.wrapping_add(ISN_GAP).max(1);
+        let isn = host.version.begins_beyond_the_old().then_some(beyond);
+        return Outcome::new(Reply::SynAck { isn }, Fate::Replaced, Rule::NewConnection);
     }
     if segment.rst {
         return Outcome::new(Reply::None, Fate::Unchanged, Rule::ResetElsewhere);

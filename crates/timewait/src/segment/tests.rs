@@ -70,7 +70,7 @@ fn a_reset_in_its_place_kills_unless_rfc1337_is_on() {
 
 #[test]
 fn a_newer_syn_gets_a_listener_s_answer() {
-    let replaced = (Reply::SynAck { isn: 77 + 65_537 }, Fate::Replaced);
+    let replaced = (Reply::SynAck { isn: Some(77 + 65_537) }, Fate::Replaced);
     for timestamp in [Some(501), Some(500), None] {
         check(State::TimeWait, &LISTENER, Segment { seq: NXT + 1, timestamp, ..SYN }, replaced);
     }
@@ -82,7 +82,7 @@ fn a_newer_syn_gets_a_listener_s_answer() {
     let mut at_the_end = bucket(State::TimeWait);
     at_the_end.snd_nxt = 0u32.wrapping_sub(65_537);
     let outcome = meet(&at_the_end, &Segment { seq: NXT + 1, ..SYN }, &LISTENER);
-    assert_eq!(outcome.reply, Reply::SynAck { isn: 1 }, "zero means none");
+    assert_eq!(outcome.reply, Reply::SynAck { isn: Some(1) }, "zero means none");
 }
 
 #[test]

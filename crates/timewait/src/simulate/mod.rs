@@ -31,6 +31,7 @@ use outcome::Recorder;
 #[derive(Debug)]
 pub struct Simulation {
     ports: Option<u32>,
+    buckets: Option<u64>,
     arrivals: Arrivals,
     engine: Engine,
     draw: Draw,
@@ -48,6 +49,7 @@ impl Simulation {
         plan.check()?;
         Ok(Self {
             ports: plan.ports,
+            buckets: plan.buckets,
             arrivals: Arrivals::new(plan),
             engine: Engine::new(plan),
             draw: Draw::from_seed(plan.seed),
@@ -103,16 +105,19 @@ impl Simulation {
         true
     }
 
-    /// Takes in as many as there are ports for.
+    /// Takes in as many as there are ports and buckets for. Who has a port and no bucket gives the port back at once.
     fn admit(&mut self, cohort: Cohort) {
-        let free = self.ports.map_or(u64::MAX, |ports| u64::from(ports).saturating_sub(self.engine.len()));
-        let (taken, refused) = cohort.split_after(free, &mut self.draw);
+        let left = |most: Option<u64>| most.map_or(u64::MAX, |most| most.saturating_sub(self.engine.len()));
+        let (free, room) = (left(self.ports.map(u64::from)), left(self.buckets));
+        let (taken, rest) = cohort.split_after(free.min(room), &mut self.draw);
         if taken.count > 0 {
             self.recorder.served(taken.from, taken.count);
             self.engine.take(taken);
         }
-        if refused.count > 0 {
-            self.recorder.refused(refused.from, refused.count);
+        match rest.count {
+            0 => {}
+            count if room < free => self.recorder.overflowed(rest.from, count),
+            count => self.recorder.refused(rest.from, count),
         }
     }
 }

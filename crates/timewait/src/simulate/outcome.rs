@@ -17,6 +17,8 @@ pub struct Outcome {
     pub most: u64,
     /// How many got a port.
     pub served: u64,
+    /// How many of these closed without TIME_WAIT, for want of a bucket.
+    pub overflowed: u64,
     /// How many got none.
     pub refused: u64,
     /// When ports were out.
@@ -62,6 +64,7 @@ pub(super) struct Recorder {
     sample_period: f64,
     most: u64,
     served: u64,
+    overflowed: u64,
     refused: u64,
     outages: Vec<Outage>,
     /// The outage that goes on.
@@ -88,6 +91,7 @@ impl Recorder {
             sample_period: (length_s.max(bursts_s) + 120.0) * hz / SAMPLES,
             most: 0,
             served: 0,
+            overflowed: 0,
             refused: 0,
             outages: Vec::new(),
             current: None,
@@ -121,6 +125,11 @@ impl Recorder {
         self.close(at);
     }
 
+    pub(super) fn overflowed(&mut self, at: f64, count: u64) {
+        self.overflowed += count;
+        self.served(at, count);
+    }
+
     pub(super) fn refused(&mut self, at: f64, count: u64) {
         self.refused += count;
         let at_s = at / self.hz.get() as f64;
@@ -137,6 +146,7 @@ impl Recorder {
             population: self.population,
             most: self.most,
             served: self.served,
+            overflowed: self.overflowed,
             refused: self.refused,
             outages: self.outages,
             end_s: now / self.hz.get() as f64,

@@ -21,6 +21,8 @@ pub struct Plan {
     pub worker_delay_j: u64,
     /// So many ports to one destination, each taken until its socket dies; `None` for as many as it takes.
     pub ports: Option<u32>,
+    /// `net.ipv4.tcp_max_tw_buckets`: with so many there, the next connection closes without TIME_WAIT; `None` for no limit.
+    pub buckets: Option<u64>,
     /// Sockets that come before this, seconds, are not counted in the distribution.
     pub warm_up_s: f64,
     /// Of the arrivals.
@@ -80,6 +82,7 @@ impl Plan {
             even: false,
             worker_delay_j: 1,
             ports: None,
+            buckets: None,
             warm_up_s: 0.0,
             seed: 1,
         }

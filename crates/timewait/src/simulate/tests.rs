@@ -41,6 +41,23 @@ fn lifetimes_are_those_of_the_table() {
 }
 
 #[test]
+fn beyond_the_most_buckets_connections_close_without_time_wait() {
+    // Five at most, and twelve within a second: five wait and seven do not.
+    let twelve = Burst { at_s: 0.0, count: 12, within_s: 1.0 };
+    for generation in [Generation::DeathRow, Generation::TimerPerSocket, Generation::Quantised] {
+        let none = Plan::steady(generation, Hz::HZ_1000, 0.0, 10.0);
+        let outcome = run(&Plan { bursts: vec![twelve], buckets: Some(5), ..none });
+        let counts = (outcome.served, outcome.overflowed, outcome.refused, outcome.most, outcome.lifetimes.count());
+        assert_eq!(counts, (12, 7, 0, 5, 5), "{generation:?}");
+        // Whoever has no bucket gives its port back; whoever finds no port does not get so far.
+        let none = Plan::steady(generation, Hz::HZ_1000, 0.0, 10.0);
+        let both = |ports| run(&Plan { bursts: vec![twelve], buckets: Some(5), ports: Some(ports), ..none.clone() });
+        assert_eq!((both(6).overflowed, both(6).refused), (7, 0));
+        assert_eq!((both(4).overflowed, both(4).refused), (0, 8));
+    }
+}
+
+#[test]
 fn between_ten_and_thirteen_a_second_chance_decides() {
     let means: Vec<f64> = (0..20)
         .map(|seed| run(&Plan { seed, ..plan(Generation::DeathRow, 12.0, 3900.0) }).lifetimes.mean_s())

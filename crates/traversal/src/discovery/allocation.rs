@@ -101,7 +101,7 @@ pub(super) fn pooling(observations: &[Observation]) -> Verdict<Pooling> {
 
 /// The step of a counter, if most ports follow one: each is the one before and a few steps. A lost packet changes the
 /// order of two, and a counter starts again at its end.
-fn step(ports: &[Vec<u16>]) -> Option<i32> {
+pub(crate) fn step(ports: &[Vec<u16>]) -> Option<i32> {
     let apart = |ports: &Vec<u16>| -> Vec<i32> {
         ports.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).collect()
     };
@@ -118,8 +118,8 @@ fn most_frequent(values: &[i32]) -> Option<i32> {
     values.iter().filter(|value| **value != 0).max_by_key(|value| count(value)).copied()
 }
 
-/// Random ports: of all, or of one or two runs.
-fn spread(ports: &[u16]) -> Allocation {
+/// Random ports, of which there are some: of all, or of one or two runs.
+pub(crate) fn spread(ports: &[u16]) -> Allocation {
     let mut ports = ports.to_vec();
     ports.sort_unstable();
     let (first, last) = (ports[0], ports[ports.len() - 1]);

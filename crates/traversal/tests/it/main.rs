@@ -2,4 +2,5 @@
 
 mod discovery;
 mod lifetimes;
+mod spray;
 mod world;

@@ -36,3 +36,13 @@ fn what_is_not_a_key_is_refused() {
         assert!(Key::from_hex(text).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn both_sides_agree_on_a_secret_that_is_another_for_every_purpose() {
+    let [ours, theirs] = [PrivateKey::generate([1; 32]), PrivateKey::generate([2; 32])];
+    let secret = ours.agree(&theirs.public(), "a").unwrap();
+    assert_eq!(theirs.agree(&ours.public(), "a"), Some(secret));
+    assert_ne!(ours.agree(&theirs.public(), "b"), Some(secret));
+    assert_ne!(PrivateKey::generate([3; 32]).agree(&theirs.public(), "a"), Some(secret));
+    assert_eq!(ours.agree(&Key::from_bytes([0; 32]), "a"), None, "a point of low order");
+}

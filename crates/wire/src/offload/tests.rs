@@ -178,6 +178,13 @@ fn a_packet_without_offload_goes_as_it_is_and_one_without_checksum_gets_it() {
 
 /// Puts `packets` together, and cuts what comes out apart again: (groups, packets in order).
 #[test]
+fn a_checksum_is_vouched_for_that_was_looked_at_or_is_still_to_be_made() {
+    for (flags, expected) in [(0, false), (NEEDS_CSUM, true), (DATA_VALID, true), (4, false)] {
+        assert_eq!(VnetHdr { flags, ..VnetHdr::default() }.is_checksum_vouched_for(), expected, "{flags}");
+    }
+}
+
+#[test]
 fn a_partial_checksum_is_renewed_for_other_addresses_and_only_that() {
     let vnet = |parts: &Parts, flags: u8| VnetHdr {
         flags,

@@ -25,7 +25,7 @@ impl Bench {
         (bench.peer.rx_bytes, bench.peer.tx_bytes) = (1_000, 1_000);
         bench.peer.endpoint = Some(endpoint(ENDPOINT));
         bench.sample();
-        assert_eq!(bench.tasks(), [Task::Up { after: None }]);
+        assert_eq!(bench.tasks(), [Task::Up { after: None, relayed: false }]);
         bench
     }
 
@@ -76,7 +76,11 @@ fn a_peer_without_a_session_is_sought_at_once_and_knocked_at_when_found() {
     bench.peer.rx_bytes = 92;
     bench.sample();
     let after = Some(Duration::from_millis(90));
-    assert_eq!(bench.tasks(), [Task::Up { after }, Task::Probe { endpoint: None }], "the peer is to learn it too");
+    assert_eq!(
+        bench.tasks(),
+        [Task::Up { after, relayed: false }, Task::Probe { endpoint: None }],
+        "the peer is to learn it too"
+    );
     bench.peer.rx_bytes += 100;
     bench.sample();
     assert_eq!(bench.link.poll_timeout(), None, "a path that is up leaves nothing to do");
@@ -183,4 +187,53 @@ fn a_peer_that_is_away_is_asked_for_less_and_less() {
     }
     let gaps: Vec<u64> = asked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!((gaps[10], gaps[50], gaps[110]), (2, 10, 30));
+}
+
+#[test]
+fn a_relayed_path_is_left_for_one_that_is_proven_and_until_then_not_touched() {
+    let relay = endpoint("192.0.2.1:51900");
+    let mut bench = Bench::new();
+    bench.sample();
+    bench.tasks();
+    assert!(bench.link.offer_relay(relay) && bench.link.found(bench.now, relay, Role::Initiator, false));
+    bench.tasks();
+    bench.handshake();
+    (bench.peer.rx_bytes, bench.peer.endpoint) = (92, Some(relay));
+    bench.sample();
+    assert!(matches!(bench.tasks()[..], [Task::Up { relayed: true, .. }]) && bench.link.is_relayed());
+    assert!(!bench.link.offer_relay(relay), "there is a path");
+
+    let sought = bench.pass(1_500, |_| ());
+    assert_eq!(sought, [(1_000, Task::Seek)]);
+    bench.link.hunt(bench.now);
+    bench.link.hunted_in_vain(bench.now);
+    bench.tasks();
+    let sought = bench.pass(11_000, |peer| (peer.rx_bytes, peer.tx_bytes) = (peer.rx_bytes + 9, peer.tx_bytes + 9));
+    assert_eq!(sought, [(10_000, Task::Seek)], "less and less often, and the path is not touched");
+
+    bench.link.hunt(bench.now);
+    bench.link.hunted(bench.now, endpoint(ENDPOINT), Role::Initiator);
+    assert_eq!(
+        bench.tasks(),
+        [Task::Probe { endpoint: Some(endpoint(ENDPOINT)) }],
+        "no handshake: the session goes on"
+    );
+    bench.peer.endpoint = Some(endpoint(ENDPOINT));
+    bench.peer.rx_bytes += 100;
+    bench.sample();
+    assert!(matches!(bench.tasks()[0], Task::Up { relayed: false, .. }) && !bench.link.is_relayed());
+}
+
+#[test]
+fn who_learns_late_that_it_has_to_be_looked_for_asks_again() {
+    let mut bench = Bench::new();
+    bench.sample();
+    bench.tasks();
+    assert!(bench.link.start_anew(), "the question did not say so");
+    bench.tasks();
+    bench.link.found(bench.now, endpoint(ENDPOINT), Role::Initiator, true);
+    bench.tasks();
+    assert!(bench.link.start_anew());
+    assert_eq!(bench.tasks(), [Task::Seek]);
+    assert!(!Bench::connected().link.start_anew(), "a path that works is never touched");
 }

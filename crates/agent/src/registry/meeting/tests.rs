@@ -129,3 +129,18 @@ fn a_seek_that_crossed_the_news_on_its_way_is_told_the_same_again() {
     meeting.seek(at(5), 4, B, A, LONG);
     assert_eq!(meeting.poll(at(5)), [seek(4, A, true, false)], "the same roles, and A is not told twice");
 }
+
+#[test]
+fn two_that_have_just_met_meet_again_when_something_has_changed() {
+    let mut meeting = meeting_with(&[A, B]);
+    let meet = |meeting: &mut Meeting, ms| {
+        meeting.watch(at(ms), 1, B, LONG);
+        meeting.seek(at(ms), 2, A, B, LONG);
+        meeting.poll(at(ms)).len()
+    };
+    assert_eq!(meet(&mut meeting, 0), 2, "both are told");
+    assert_eq!(meet(&mut meeting, 100), 1, "the seeker is told the same again");
+    meeting.outdate(A);
+    assert_eq!(meet(&mut meeting, 200), 2);
+    assert_eq!(meeting.met_at(B, A), Some(at(200)));
+}

@@ -1,6 +1,8 @@
 //! The short way: a plain ACK of an established flow inside the window, which is nearly every packet. It does what the long way
 //! does with such a packet, with the same pieces, and leaves every other packet to it, untouched.
 
+use core::time::Duration;
+
 use pinhole_wire::tcp::{Flags, HEADER_LEN};
 
 use super::segment::highest_sack;
@@ -8,31 +10,31 @@ use super::window::{Numbers, are_inside, learn, note_inside};
 use super::{Event, SideFlags, Tcp, TcpState};
 use crate::settings::{Settings, TcpTimeouts};
 use crate::status::{Direction, Status};
-use crate::track::{Change, Context, Judgement};
 use crate::watch::Watch;
 
 /// The flags that make a segment more than an ACK.
 const MORE: u8 = Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0 | Flags::ACK.0;
 
 impl Tcp {
-    /// What a segment does, if it is a plain ACK of an established flow with nothing special about it.
+    /// Whether a flow of this status may be one of which [`established`](Self::established) knows what a segment does.
+    #[inline(always)]
+    pub(in crate::track) const fn may_be_established(status: Status) -> bool {
+        status.contains(Status(Status::SEEN_REPLY.0 | Status::ASSURED.0))
+    }
+
+    /// How long the flow lives after a segment that is a plain ACK inside the window, with nothing special about it. If there
+    /// is, nothing has happened.
     #[inline(always)]
     pub(in crate::track) fn established(
         &mut self,
         body: &[u8],
-        context: &Context<'_>,
+        direction: Direction,
         settings: &Settings,
         timeouts: &TcpTimeouts,
         watch: &mut impl Watch,
-    ) -> Option<Judgement> {
+    ) -> Option<Duration> {
         let (header, rest) = body.split_first_chunk::<HEADER_LEN>()?;
-        let Context { direction, status, .. } = *context;
-        let wanted = Status(Status::SEEN_REPLY.0 | Status::ASSURED.0);
-        if header[13] & MORE != Flags::ACK.0
-            || self.state != TcpState::Established
-            || !status.contains(wanted)
-            || context.seqadj.is_some()
-        {
+        if header[13] & MORE != Flags::ACK.0 || self.state != TcpState::Established {
             return None;
         }
         let (options, payload) = rest.split_at_checked((usize::from(header[12] >> 4) * 4).checked_sub(HEADER_LEN)?)?;
@@ -59,10 +61,9 @@ impl Tcp {
         let is_amiss = self.retransmissions >= settings.tcp_max_retrans
             || flags.contains(SideFlags::DATA_UNACKNOWLEDGED)
             || window == 0;
-        let timeout = match is_amiss {
+        Some(match is_amiss {
             true => self.timeout(Event::Ack, settings, timeouts, watch),
             false => timeouts.of(TcpState::Established),
-        };
-        Some(Judgement::Accept(Change::refresh(timeout)))
+        })
     }
 }

@@ -115,10 +115,13 @@ impl Tcp {
         timeouts: &Timeouts,
         watch: &mut impl Watch,
     ) -> Judgement {
-        match self.established(body, context, settings, &timeouts.tcp, watch) {
-            Some(judgement) => judgement,
-            None => self.next_of_any(body, context, settings, timeouts, watch),
+        if Self::may_be_established(context.status)
+            && context.seqadj.is_none()
+            && let Some(timeout) = self.established(body, context.direction, settings, &timeouts.tcp, watch)
+        {
+            return Judgement::Accept(Change::refresh(timeout));
         }
+        self.next_of_any(body, context, settings, timeouts, watch)
     }
 
     /// The long way, for any segment.

@@ -26,6 +26,16 @@ fn scaled(count: u64, base: u64) -> String {
     format!("{value:.digits$}{}", UNITS[unit])
 }
 
+/// "600", "12.5", "0.017": at least two digits that mean something, and none more than that after the point.
+pub(in crate::cmd) fn decimal(number: f64) -> String {
+    match number {
+        _ if number >= 100.0 || number == 0.0 => format!("{number:.0}"),
+        _ if number >= 1.0 => format!("{number:.1}"),
+        _ if number >= 0.01 => format!("{number:.3}"),
+        _ => format!("{number:.1e}"),
+    }
+}
+
 /// "0s", "59s", "4m59s", "2h13m", "4d23h": the two largest units.
 pub(in crate::cmd) fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
@@ -61,6 +71,10 @@ mod tests {
             assert_eq!(bytes(count), text);
         }
         assert_eq!((amount(999), amount(999_700), amount(1_500)), ("999".into(), "1.0M".into(), "1.5K".into()));
+        let decimals = [(600.4, "600"), (12.46, "12.5"), (0.0167, "0.017"), (0.0, "0"), (2e-5, "2.0e-5")];
+        for (number, text) in decimals {
+            assert_eq!(decimal(number), text);
+        }
         let spans =
             [(0, "0s"), (59, "59s"), (299, "4m59s"), (120, "2m"), (431_999, "4d23h"), (7_980, "2h13m"), (86_460, "1d")];
         for (seconds, text) in spans {

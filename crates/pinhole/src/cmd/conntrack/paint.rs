@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::IsTerminal;
 
+use ratatui::style::{Color, Style};
+
 /// Paints, or does not: standard output is no terminal, or `NO_COLOR` is set.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cmd) struct Paint(bool);
@@ -24,6 +26,12 @@ impl Paint {
         Self(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
     }
 
+    /// Never paints.
+    #[cfg(test)]
+    pub(in crate::cmd) fn plain() -> Self {
+        Self(false)
+    }
+
     pub(in crate::cmd) fn paint(self, tone: Tone, text: &str) -> Cow<'_, str> {
         let code = match tone {
             Tone::Plain => return text.into(),
@@ -35,5 +43,22 @@ impl Paint {
             Tone::Translated => "36",
         };
         if self.0 && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m").into() } else { text.into() }
+    }
+
+    /// The same for a cell of a screen.
+    pub(in crate::cmd) fn style(self, tone: Tone) -> Style {
+        let plain = Style::new();
+        if !self.0 {
+            return plain;
+        }
+        match tone {
+            Tone::Plain => plain,
+            Tone::Heading => plain.bold(),
+            Tone::Good => plain.fg(Color::Green),
+            Tone::Waiting => plain.fg(Color::Yellow),
+            Tone::Fading => plain.dim(),
+            Tone::Bad => plain.fg(Color::Red),
+            Tone::Translated => plain.fg(Color::Cyan),
+        }
     }
 }

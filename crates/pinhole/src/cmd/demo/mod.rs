@@ -13,7 +13,8 @@ mod stage;
 mod story;
 mod witness;
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ use witness::Witness;
 
 /// How many echoes go through the tunnel.
 const ECHOES: u16 = 20;
+/// How many mappings of a NAT towards one host are worth a line each: a search for a port makes hundreds.
+const MAPPINGS_SHOWN: u32 = 5;
 /// How long to wait for the next thing to happen before looking at the tap again.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -121,7 +124,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let plan = Plan::new()?;
     let mut stage = Stage::new(&mut internet, &plan, args.wireguard)?;
     let witness = Witness::new(stage.internet());
-    let outcome = Rehearsal { args: &args, plan: &plan, show: &show, witness }.play(&mut stage)?;
+    let mut rehearsal = Rehearsal { args: &args, plan: &plan, show: &show, witness, mapped: BTreeMap::new() };
+    let outcome = rehearsal.play(&mut stage)?;
     match outcome {
         Outcome::Interrupted => Ok(ExitCode::from(130)),
         Outcome::NoPath => {
@@ -158,6 +162,8 @@ struct Rehearsal<'a> {
     plan: &'a Plan,
     show: &'a Show,
     witness: Witness,
+    /// How many mappings each NAT has made towards whom.
+    mapped: BTreeMap<(String, IpAddr), u32>,
 }
 
 impl Rehearsal<'_> {
@@ -227,7 +233,16 @@ impl Rehearsal<'_> {
                 self.show.event(name, event, |key| self.plan.name(key));
             }
             Happening::Mapped { router, inside, outside, to } => {
-                self.show.mapping(router, *inside, *outside, *to);
+                let count = self.mapped.entry((router.clone(), to.ip())).or_default();
+                *count += 1;
+                match *count {
+                    MAPPINGS_SHOWN.. if !self.args.json => {
+                        if *count == MAPPINGS_SHOWN {
+                            self.show.more_mappings(router, to.ip());
+                        }
+                    }
+                    _ => self.show.mapping(router, *inside, *outside, *to),
+                }
             }
             Happening::Stop | Happening::Ended { .. } => {}
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use pinhole_host::namespace::privilege::Privilege;
@@ -94,6 +94,15 @@ impl Show {
             &who,
             Tone::Plain,
             &format!("maps {inside} to {outside} towards {}", self.paint("2", &to.to_string())),
+        );
+    }
+
+    /// A NAT goes on to make mappings.
+    pub(super) fn more_mappings(&self, router: &str, to: IpAddr) {
+        self.line(
+            &router.replace("-home", " NAT"),
+            Tone::Plain,
+            &format!("makes more mappings towards {to}, one a port"),
         );
     }
 

@@ -16,6 +16,15 @@ pub(super) fn tell(event: &Value, name: impl Fn(&str) -> Option<&'static str>) -
         "registry_up" => (Tone::Good, "the registry answers through the tunnel".to_owned()),
         "registry_down" => (Tone::Bad, "the registry does not answer".to_owned()),
         "observed" => (Tone::Plain, format!("learns its own mapping: {}", text("endpoint"))),
+        "mapping" if text("mapping") == "endpoint-dependent" => {
+            (Tone::Plain, "finds that its NAT maps it anew towards everybody".to_owned())
+        }
+        "hunting" if yes("looks") => {
+            (Tone::Plain, format!("looks for {}, whose port towards it nobody knows", peer("peer")))
+        }
+        "hunting" => (Tone::Plain, format!("opens many ports, for {} to find one", peer("peer"))),
+        "hole" => (Tone::Good, format!("has met {} at {}", peer("peer"), text("endpoint"))),
+        "no_hole" => (Tone::Bad, format!("has not met {}: {}", peer("peer"), text("reason"))),
         "asked" => (Tone::Plain, format!("asks the registry by DNS: where is {}?", peer("peer"))),
         "answered" => {
             let part = match (yes("simultaneous"), yes("initiate")) {
@@ -31,9 +40,13 @@ pub(super) fn tell(event: &Value, name: impl Fn(&str) -> Option<&'static str>) -
             (Tone::Plain, format!("punches its own NAT: an opener to {} that dies after {ttl} hops", text("to")))
         }
         "handshake" => (Tone::Plain, format!("starts a handshake with {} at {}", peer("peer"), text("endpoint"))),
+        "relaying" => {
+            (Tone::Plain, format!("reaches {} through the relay at {} meanwhile", peer("peer"), text("relay")))
+        }
         "up" => {
+            let how = if yes("relayed") { "relayed" } else { "direct" };
             let after = event["after_ms"].as_u64().map(|ms| format!(" after {ms} ms")).unwrap_or_default();
-            (Tone::Good, format!("has a direct path to {} at {}{after}", peer("peer"), text("endpoint")))
+            (Tone::Good, format!("has a {how} path to {} at {}{after}", peer("peer"), text("endpoint")))
         }
         "down" => (Tone::Bad, format!("has lost the path to {}", peer("peer"))),
         "failed" => {

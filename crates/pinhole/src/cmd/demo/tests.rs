@@ -29,7 +29,7 @@ fn every_event_has_a_sentence_without_gaps_that_names_the_peer() {
         Event::Absent { peer },
         Event::Opener { peer, to: endpoint, ttl: 4 },
         Event::Handshake { peer, endpoint },
-        Event::Up { peer, endpoint: Some(endpoint), after_ms: Some(7) },
+        Event::Up { peer, endpoint: Some(endpoint), after_ms: Some(7), relayed: false },
         Event::Down { peer },
         Event::Failed { peer, pause_ms: 1_500 },
         Event::Added { peer, allowed_ips: Vec::new() },

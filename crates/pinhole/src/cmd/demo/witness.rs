@@ -17,13 +17,13 @@ use super::{ALICE, BOB, HUB};
 
 /// A tunnel message that carries an echo is longer than the echo.
 const LARGE: usize = SIZE;
-/// How many packets of one kind and pair are worth a line each.
-const SHOWN: u32 = 2;
+/// How many packets of one kind from one side are worth a line each: a search for a port sends hundreds.
+const SHOWN: u32 = 4;
 
 /// Watches the core.
 pub(super) struct Witness {
     tap: Tap,
-    shown: BTreeMap<(SocketAddr, SocketAddr, &'static str), u32>,
+    shown: BTreeMap<(Ipv4Addr, &'static str), u32>,
     /// The first tunnel data that went directly, and between which endpoints.
     first_direct: Option<Seen>,
     /// Messages large enough for an echo: from alice's NAT to bob's, from bob's to alice's, to or from the hub.
@@ -104,7 +104,8 @@ impl Witness {
             let (from, to) = (seen.flow.src, seen.flow.dst);
             if from.ip() == ALICE { (from, to) } else { (to, from) }
         });
-        let counted = [(&mappings[0], BOB), (&mappings[1], ALICE)].map(|(entries, peer)| counted(entries, peer));
+        let (alice, bob) = path.unwrap_or_else(|| (SocketAddr::from((ALICE, PORT)), SocketAddr::from((BOB, PORT))));
+        let counted = [counted(&mappings[0], alice, bob), counted(&mappings[1], bob, alice)];
         let received = echoes.round_trips.len();
         let mut missing = Vec::new();
         let mut require = |met: bool, what: &str| {
@@ -160,18 +161,19 @@ impl Witness {
             Some(Kind::HandshakeResponse) => "handshake response",
             Some(Kind::Transport) if first_data => "the first tunnel data",
             Some(Kind::Transport | Kind::CookieReply) => return None,
+            None if forwarded => "probe",
             None => "opener",
         };
-        let shown = self.shown.entry((seen.flow.src, seen.flow.dst, what)).or_default();
+        let shown = self.shown.entry((from, what)).or_default();
         *shown += 1;
         (*shown <= SHOWN).then(|| Sight { what, from: seen.flow.src, to: seen.flow.dst, fate: fate(seen.verdict) })
     }
 }
 
-/// What a NAT counted of the flow between its home's device and the home at `peer`, out and in, if it was answered.
-fn counted(entries: &[Entry], peer: Ipv4Addr) -> Option<(u64, u64)> {
-    let ours = |entry: &&Entry| entry.original.source.port() == PORT && entry.original.destination.ip() == peer;
-    let entry = entries.iter().filter(ours).find(|entry| entry.is_answered())?;
+/// What a NAT counted of the flow between its outside endpoint and the peer's, out and in, if it was answered.
+fn counted(entries: &[Entry], ours: SocketAddr, peer: SocketAddr) -> Option<(u64, u64)> {
+    let is_path = |entry: &&Entry| (entry.reply.source, entry.reply.destination) == (peer, ours);
+    let entry = entries.iter().filter(is_path).find(|entry| entry.is_answered())?;
     // A kernel that does not count says nothing; that the flow was answered is the point.
     let packets = |counters: Option<pinhole_host::netlink::conntrack::Counters>| counters.map_or(0, |c| c.packets);
     Some((packets(entry.sent), packets(entry.received)))

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use pinhole_host::sysctl::Settings;
-use pinhole_timewait::{Generation, TIMEWAIT_S, fin_wait2};
+use pinhole_timewait::claim::Rules;
+use pinhole_timewait::{Generation, TIMEWAIT_S, Version, fin_wait2};
 use serde_json::json;
 
 use super::machine::Machine;
@@ -41,7 +42,8 @@ fn text(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
     for words in advice(&machine.settings) {
         writeln!(out, "{}", paint.paint(Tone::Bad, &format!("! {words}")))?;
     }
-    Ok(())
+    trouble::of_settings(&machine.settings)
+        .map_or(Ok(()), |words| writeln!(out, "{}", paint.paint(Tone::Fading, words)))
 }
 
 fn json(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
@@ -77,7 +79,7 @@ fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
         ("a TIME_WAIT socket lasts", lasts(machine)),
         ("times of death", clock(machine)),
     ];
-    if let Some(words) = reuse(settings) {
+    if let Some(words) = reuse(machine.version, settings) {
         facts.push(("its port for a new connection", words));
     }
     facts.push((
@@ -131,7 +133,7 @@ fn lasts(machine: &Machine) -> String {
 fn clock(machine: &Machine) -> String {
     let off_ms = machine.jiffies.uncertainty_ns() as f64 / 1e6;
     match trouble::of_clock(machine.jiffies.source) {
-        Some(words) => words.to_owned(),
+        Some(words) => words.trim_start_matches("times of death ").to_owned(),
         None => format!("known to {off_ms:.0} ms, as the kernel's jiffies are readable"),
     }
 }
@@ -141,10 +143,10 @@ fn mean_s(machine: &Machine) -> f64 {
     Lifetime::of(machine.generation(), machine.hz, Heat::Hot).mean_s()
 }
 
-fn reuse(settings: &Settings) -> Option<String> {
+fn reuse(version: Version, settings: &Settings) -> Option<String> {
     let delay = match settings.tw_reuse_delay_ms {
         Some(ms) => format!("{ms} ms after its last segment"),
-        None => "within two seconds of its last segment".to_owned(),
+        None => format!("at most {} ms after its last segment", Rules::defaults(version).reuse_delay_ms()),
     };
     let words = match (settings.tw_reuse?, settings.timestamps) {
         (_, Some(0)) => "never: tcp_timestamps is 0".to_owned(),
@@ -233,7 +235,10 @@ mod tests {
             let found = advice(&settings);
             assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
         }
-        assert!(reuse(&good).is_some_and(|words| words.contains("loopback only")));
-        assert!(reuse(&Settings { timestamps: Some(0), ..good }).is_some_and(|words| words.starts_with("never")));
+        let reuse = |version, settings: &Settings| reuse(version, settings).expect("the setting is there");
+        let (now, before) = (Version::new(6, 18), Version::new(6, 1));
+        assert!(reuse(now, &good).contains("loopback only"));
+        assert!(reuse(before, &Settings { tw_reuse: Some(1), ..good.clone() }).contains("at most 1000 ms"));
+        assert!(reuse(now, &Settings { timestamps: Some(0), ..good }).starts_with("never"));
     }
 }

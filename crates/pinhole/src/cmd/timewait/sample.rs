@@ -30,9 +30,12 @@ pub(super) struct Dead {
     pub(super) kind: Kind,
     /// When it ends, if nothing happens to it.
     pub(super) death_ns: u64,
-    /// When its time began, or began anew.
+    /// When its time began, or began anew; of one that is overdue at the latest, as its timer no longer tells.
     pub(super) since_ns: u64,
 }
+
+/// A beginning that moves by less is the clock's grain.
+const ANEW_NS: u64 = 50_000_000;
 
 /// All of them, and the living.
 #[derive(Clone, Debug)]
@@ -103,6 +106,15 @@ impl Dead {
         }
         let since_ns = machine.jiffies.ns_of((now_j + left_j).saturating_sub(asked_j));
         Some(Self { socket: *socket, kind, death_ns: machine.jiffies.ns_of(death_j), since_ns })
+    }
+
+    /// The same socket at a later look, with what an earlier one knew better; and whether its time began anew in between.
+    pub(super) fn later(&self, later: Self) -> (Self, bool) {
+        if later.is_overdue() && later.kind == self.kind {
+            return (Self { death_ns: self.death_ns, since_ns: self.since_ns, ..later }, false);
+        }
+        // A FIN_WAIT_2 that becomes TIME_WAIT begins anew, too.
+        (later, later.since_ns > self.since_ns + ANEW_NS)
     }
 
     /// Its time is over, and the wheel has not come to it yet.

@@ -1,12 +1,14 @@
 //! Where to look, and at whom.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where `ip netns` keeps its namespaces.
@@ -18,16 +20,25 @@ const DIRECTORIES: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// When there is none, or it may not be entered.
 pub(super) fn enter(name: &str) -> Result<()> {
     let path = path(name)?;
-    let file = File::open(&path).with_context(|| format!("no network namespace {}", path.display()))?;
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-        .with_context(|| format!("cannot enter the network namespace {name}: run this with sudo"))
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => anyhow!("cannot look into the network namespace {name}: run this with sudo"),
+        _ => anyhow!("no network namespace {}: {error}", path.display()),
+    })?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| match errno {
+        Errno::PERM => anyhow!("cannot enter the network namespace {name}: run this with sudo"),
+        Errno::INVAL => anyhow!("{name} is no network namespace: `ip netns list` names them"),
+        errno => anyhow!("cannot enter the network namespace {name}: {errno}"),
+    })
 }
 
 fn path(name: &str) -> Result<PathBuf> {
+    if name.is_empty() || name == "." || name == ".." {
+        bail!("`{name}` names no network namespace: `ip netns list` does");
+    }
     if name.contains('/') {
         return Ok(name.into());
     }
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(format!("/proc/{name}/ns/net").into());
     }
     let places = DIRECTORIES.map(|directory| PathBuf::from(directory).join(name));

@@ -1,9 +1,10 @@
 //! The model's answer to "may I bind and connect this 4-tuple now" against this kernel's, call by call.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use pinhole_timewait::Version;
-use pinhole_timewait::claim::{Claim, Held, Options, Port, Rules, Says, ask};
+use pinhole_timewait::claim::{Claim, Held, Options, Port, Rule, Rules, Says, ask};
 use pinhole_timewait::segment::State;
 use rustix::io::Errno;
 use rustix::net;
@@ -82,7 +83,7 @@ fn check(stage: &Stage, server: &str, timestamps: bool, state: State) {
 }
 
 #[test]
-fn bind_connect_and_listen_say_what_the_model_says() {
+pub(super) fn bind_connect_and_listen_say_what_the_model_says() {
     if !ready(&[]) {
         return;
     }
@@ -97,7 +98,7 @@ fn bind_connect_and_listen_say_what_the_model_says() {
 }
 
 #[test]
-fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
+pub(super) fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
     if !ready(&[]) {
         return;
     }
@@ -109,37 +110,45 @@ fn without_timestamps_and_in_fin_wait_2_it_is_as_the_model_says() {
 }
 
 #[test]
-fn connect_takes_a_dead_port_when_the_model_says_so() {
+pub(super) fn connect_takes_a_dead_port_when_the_model_says_so() {
     if !ready(&[]) {
         return;
     }
+    /// Long enough to ask before.
+    const DELAY_MS: u64 = 1000;
     for (tw_reuse, timestamps) in [(0, true), (1, true), (2, true), (1, false)] {
         let stage = Stage::new("tw-chosen");
         stage.set("tcp_tw_reuse", &tw_reuse.to_string());
         stage.set("tcp_timestamps", if timestamps { "1" } else { "0" });
-        let has_delay = stage.ns.set("net/ipv4/tcp_tw_reuse_delay", "200").is_ok();
+        let has_delay = stage.ns.set("net/ipv4/tcp_tw_reuse_delay", &DELAY_MS.to_string()).is_ok();
         // One port only, so that connect() comes to it.
         stage.set("ip_local_port_range", "30000 30000");
-        let rules = Rules { tw_reuse, tw_reuse_delay_ms: 200, ..Rules::defaults(version()) };
+        let rules = Rules { tw_reuse, tw_reuse_delay_ms: DELAY_MS, ..Rules::defaults(version()) };
         assert!(has_delay || !rules.version.has_reuse_delay());
         stage.run(|| {
             let listener = TcpListener::bind("127.0.0.1:9000").expect("a port");
             let to = listener.local_addr().expect("bound");
             assert_eq!(closed(&listener, NONE, None), Ok(end("127.0.0.1:30000")));
-            let born = std::time::Instant::now();
+            let born = Instant::now();
             let ask_at = |age_ms| {
                 let held =
                     Held { state: State::TimeWait, options: NONE, timestamps, age_ms, left_ms: 60_000, loopback: true };
                 ask(Some(&held), &Claim { options: NONE, port: Port::Chosen, same_peer: true }, &rules)
             };
             let young = ask_at(born.elapsed().as_millis() as u64);
-            let found = says(connect(NONE, None, to).map(drop));
-            if young.connect != Says::Ok && born.elapsed().as_millis() < 150 {
+            // Where whole seconds are compared, the next may begin at any moment.
+            if young.connect != Says::Ok && (has_delay || young.rule != Rule::TooYoung) {
+                let found = says(connect(NONE, None, to).map(drop));
+                let is_young = born.elapsed() < Duration::from_millis(DELAY_MS * 4 / 5);
+                if found == Says::Ok && !is_young {
+                    eprintln!("SKIP: on a machine so busy that it is old already");
+                    return;
+                }
                 assert_eq!(found, young.connect, "tw_reuse {tw_reuse}, timestamps {timestamps}: {young:?}");
             }
             // What would be given later is given then, and no later than the model says; what would not, is not.
             let old_ms = rules.reuse_delay_ms() + 50;
-            std::thread::sleep(std::time::Duration::from_millis(old_ms));
+            std::thread::sleep(Duration::from_millis(old_ms));
             let old = ask_at(old_ms);
             let found = says(connect(NONE, None, to).map(drop));
             assert_eq!(found, old.connect, "tw_reuse {tw_reuse}, timestamps {timestamps}: {old:?}");
@@ -148,7 +157,7 @@ fn connect_takes_a_dead_port_when_the_model_says_so() {
 }
 
 #[test]
-fn bind_to_port_zero_takes_nothing_that_is_held() {
+pub(super) fn bind_to_port_zero_takes_nothing_that_is_held() {
     if !ready(&[]) {
         return;
     }

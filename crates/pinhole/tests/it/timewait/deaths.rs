@@ -18,7 +18,7 @@ use crate::support::ready::ready;
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(25);
 /// How many sockets the long test has; it is not run without.
-const LONG: &str = "PINHOLE_TIMEWAIT_SOCKETS";
+pub(super) const LONG: &str = "PINHOLE_TIMEWAIT_SOCKETS";
 
 /// The kernel's jiffies, if this kernel rounds timers up and they may be read.
 fn jiffies() -> Option<(Hz, Jiffies)> {
@@ -69,15 +69,26 @@ fn misses(stage: &Stage, (hz, jiffies): (Hz, Jiffies), timeout_s: u64) -> Vec<f6
 
 /// A tick may be late where other tests have the processors; a timer that is not rounded up would be off by 128 ms on average.
 const BUSY_S: f64 = 0.05;
-/// A jiffy, and what a tick is late on a machine that does little else.
-const QUIET_S: f64 = 0.012;
+/// What a tick is late on a machine that does little else; a jiffy comes on top.
+const QUIET_S: f64 = 0.008;
 
 fn hits(misses: &[f64], within_s: f64) -> usize {
     misses.iter().filter(|miss| miss.abs() <= within_s).count()
 }
 
+fn worst(misses: &[f64]) -> f64 {
+    misses.iter().fold(0.0, |worst, miss| worst.max(miss.abs()))
+}
+
+/// Of a thousand. Emulation takes a jiffy or two to tell of a socket, and of those near a granule's end that decides: at HZ=100 five
+/// seconds have a granule of eight jiffies.
+const EMULATED: usize = 700;
+
+/// Of five seconds, at every HZ no more than this.
+const GRANULE_S: f64 = 0.64;
+
 #[test]
-fn fin_wait_2_dies_when_it_was_predicted() {
+pub(super) fn fin_wait_2_dies_when_it_was_predicted() {
     if !ready(&[]) {
         return;
     }
@@ -98,12 +109,16 @@ fn fin_wait_2_dies_when_it_was_predicted() {
     std::thread::sleep(Duration::from_millis(100));
     let misses = misses(&stage, clock, 5);
     let hits = hits(&misses, BUSY_S);
+    let worst = worst(&misses);
+    println!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
     assert!(misses.len() * 2 > held.len(), "on a machine so busy that they were dead at once: {}", misses.len());
-    assert!(hits * 1000 >= misses.len() * 985, "{hits} of {}: {misses:?}", misses.len());
+    let least = if pinhole_guest::is_inside() { EMULATED } else { 985 };
+    assert!(hits * 1000 >= misses.len() * least, "{hits} of {}: {misses:?}", misses.len());
+    assert!(worst < GRANULE_S + BUSY_S, "within one granule: {worst}");
 }
 
 #[test]
-fn time_wait_dies_when_it_was_predicted() {
+pub(super) fn time_wait_dies_when_it_was_predicted() {
     let Some(count) = std::env::var(LONG).ok().and_then(|text| text.parse().ok()) else {
         eprintln!("SKIP: a minute long; {LONG}=10000 runs it");
         return;
@@ -125,10 +140,13 @@ fn time_wait_dies_when_it_was_predicted() {
         }
     });
     let misses = misses(&stage, clock, 60);
-    let hits = hits(&misses, QUIET_S);
-    let worst = misses.iter().fold(0.0_f64, |worst, miss| worst.max(miss.abs()));
-    eprintln!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
+    let (hz, _) = clock;
+    let hits = hits(&misses, QUIET_S + hz.to_s(1));
+    let worst = worst(&misses);
+    println!("{hits} of {} died when it was predicted, the worst {worst:.3} s off", misses.len());
     assert_eq!(misses.len() as u64, count);
-    assert!(hits * 1000 >= misses.len() * 997, "{hits} of {}", misses.len());
-    assert!(worst < 2.1, "within one granule: {worst}");
+    let granule_s = hz.to_s(timer_wheel::granule_of(hz, hz.from_s(60)));
+    assert!(worst < granule_s + BUSY_S, "within one granule: {worst}");
+    let least = if pinhole_guest::is_inside() { EMULATED } else { 997 };
+    assert!(hits * 1000 >= misses.len() * least, "{hits} of {}", misses.len());
 }

@@ -2,7 +2,9 @@
 
 mod bind;
 mod deaths;
+mod other_kernels;
 mod ports;
+mod screen;
 mod segments;
 mod usage;
 mod why;

@@ -10,7 +10,7 @@ use super::{Stage, closed, half_closed};
 use crate::support::ready::ready;
 
 #[test]
-fn a_small_range_runs_out_when_it_was_forecast() {
+pub(super) fn a_small_range_runs_out_when_it_was_forecast() {
     if !ready(&[]) {
         return;
     }
@@ -53,7 +53,7 @@ fn a_small_range_runs_out_when_it_was_forecast() {
 }
 
 #[test]
-fn show_counts_what_is_there_and_in_both_families() {
+pub(super) fn show_counts_what_is_there_and_in_both_families() {
     if !ready(&[]) {
         return;
     }
@@ -86,7 +86,28 @@ fn show_counts_what_is_there_and_in_both_families() {
 }
 
 #[test]
-fn watch_tells_of_births_line_by_line() {
+pub(super) fn beyond_the_most_buckets_there_is_no_time_wait_and_it_is_counted() {
+    if !ready(&[]) {
+        return;
+    }
+    let stage = Stage::new("tw-buckets");
+    stage.set("tcp_max_tw_buckets", "5");
+    stage.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:9000").expect("a port");
+        (0..12).for_each(|_| assert!(closed(&listener, Options::default(), None).is_ok()));
+    });
+    let show = stage.json("show");
+    assert_eq!((&show["time_wait"], &show["most"]), (&5.into(), &5.into()), "{show}");
+    assert_eq!(show["counters"]["overflow"], 7, "{show}");
+    assert!(stage.pinhole("show").stdout.contains("7 closed without TIME_WAIT"));
+    assert!(stage.pinhole("explain").stdout.contains("tcp_max_tw_buckets=5"));
+    // The model says the same of such a host.
+    let model = stage.json("simulate --rate 0 --burst 12@0 --buckets 5 --for 10");
+    assert_eq!((&model["overflowed"], &model["most_sockets"]), (&7.into(), &5.into()), "{model}");
+}
+
+#[test]
+pub(super) fn watch_tells_of_births_line_by_line() {
     if !ready(&[]) {
         return;
     }

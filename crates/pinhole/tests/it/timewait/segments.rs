@@ -153,7 +153,7 @@ fn reply(packet: Option<&Received>) -> Reply {
     match packet {
         None => Reply::None,
         Some(packet) if packet.flags.contains(tcp::Flags::RST) => Reply::Reset,
-        Some(packet) if packet.flags.contains(tcp::Flags::SYN) => Reply::SynAck { isn: packet.seq },
+        Some(packet) if packet.flags.contains(tcp::Flags::SYN) => Reply::SynAck { isn: Some(packet.seq) },
         Some(_) => Reply::Ack,
     }
 }
@@ -226,7 +226,12 @@ fn check(state: State, timestamps: bool, listens: bool, rfc1337: bool) -> usize 
             let replaced = matches!(answer, Reply::SynAck { .. });
             let found = (answer, fate(case, after.get(&case.local), replaced, met_ns));
             let outcome = meet(&case.bucket, &case.segment, &host);
-            if found != (outcome.reply, outcome.fate) {
+            // An ordinary number may be any.
+            let reply = match (outcome.reply, answer) {
+                (Reply::SynAck { isn: None }, Reply::SynAck { .. }) => answer,
+                (reply, _) => reply,
+            };
+            if found != (reply, outcome.fate) {
                 wrong.push(format!("{:?}\n  kernel {found:?}, model {outcome:?}", case.segment));
             }
         }
@@ -237,7 +242,7 @@ fn check(state: State, timestamps: bool, listens: bool, rfc1337: bool) -> usize 
 }
 
 #[test]
-fn segments_do_to_time_wait_what_the_model_says() {
+pub(super) fn segments_do_to_time_wait_what_the_model_says() {
     if !ready(&[]) {
         return;
     }
@@ -253,7 +258,7 @@ fn segments_do_to_time_wait_what_the_model_says() {
 }
 
 #[test]
-fn segments_do_to_fin_wait_2_what_the_model_says() {
+pub(super) fn segments_do_to_fin_wait_2_what_the_model_says() {
     if !ready(&[]) {
         return;
     }

@@ -22,6 +22,12 @@ fn wrong_usage_ends_with_2_and_says_what_was_expected() {
         ("simulate --rate x", "600"),
         ("simulate --burst 5", "1000@7.5"),
         ("watch --interval 0", "0.02"),
+        ("why localhost:1 127.0.0.1:2", "10.0.0.1:40000"),
+        ("forecast --rate 1 --ports 0", "from 1 to"),
+        ("forecast --rate 1 --ports 4294967295", "from 1 to"),
+        ("forecast --rate 1 --from 10.0.0.1", "--to"),
+        ("simulate --ports 0", "1.."),
+        ("simulate --kernel 2.4", "from 2.6 on"),
     ] {
         let ended = run(Command::new(BINARY).arg("timewait").args(line.split_whitespace()));
         assert_eq!(ended.code, Some(2), "{line}: {}", ended.stderr);
@@ -38,7 +44,11 @@ fn what_cannot_be_is_one_clear_line() {
         ("simulate --rate 1:5,2:5 --sockets 9", "single --rate"),
         ("simulate --html /nowhere/page.html --for 1", "/nowhere/page.html"),
         ("show --netns no-such-namespace", "ip netns list"),
+        ("show --netns /etc/passwd", "is no network namespace"),
+        ("show --netns 4194305", "no network namespace"),
+        ("why 10.0.0.1:1 [::1]:2", "one is IPv4"),
         ("forecast --to 203.0.113.1:9", "say --rate"),
+        ("forecast", "--to"),
     ] {
         let ended = run(Command::new(BINARY).arg("timewait").args(line.split_whitespace()));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{line}: {}", ended.stderr);

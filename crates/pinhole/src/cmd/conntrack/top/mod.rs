@@ -3,8 +3,10 @@
 //! Each look is one dump, counted into groups; rates come from two looks. What is nearly full says what to do.
 
 mod advice;
-mod screen;
+mod json;
 mod tally;
+mod text;
+mod view;
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -14,12 +16,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, ValueEnum};
 use pinhole_host::netlink::conntrack::{self, CpuStatistics, Fill};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::filter::Filter;
 use super::names::Services;
 use super::output;
+use super::paint::Paint;
 use super::trouble;
+use crate::cmd::screen::{Ends, Screen, Wake};
 use tally::{Group, Tally};
 
 /// Show who has the most flows, bytes or packets, and how full the table is
@@ -123,34 +126,47 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn top(args: &Args) -> Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut ends = Ends::listen()?;
     let services = if args.numeric { Services::default() } else { Services::of_this_system() };
-    let live = !args.once && !args.json && io::stdout().is_terminal();
     let mut last = look(args, &services, &HashMap::new())?;
     let mut frame = frame(args, &last, None);
     // Only now: a refusal is an ordinary line.
-    let _screen = live.then(screen::Live::enter);
+    let is_live = !args.once && !args.json && io::stdout().is_terminal();
+    let mut screen = if is_live { Some(Screen::enter()?) } else { None };
     loop {
-        let mut out = io::stdout().lock();
-        let written =
-            if args.json { screen::json(&mut out, args, &frame) } else { screen::text(&mut out, args, &frame, live) };
-        if let Err(error) = written.and_then(|()| out.flush()) {
+        if let Err(error) = show(args, &frame, screen.as_mut()) {
             return output::ended(Err(error));
         }
-        drop(out);
         if args.once {
             return Ok(ExitCode::SUCCESS);
         }
-        tokio::select! {
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(args.interval) => {}
+        let next = Instant::now() + args.interval;
+        loop {
+            let wait = next.saturating_duration_since(Instant::now());
+            match ends.wait(screen.as_mut(), wait).await.context("cannot use the terminal")? {
+                Wake::Time => break,
+                Wake::Draw => show(args, &frame, screen.as_mut())?,
+                Wake::Leave => return Ok(ExitCode::SUCCESS),
+            }
         }
         let next = look(args, &services, &last.tally.totals)?;
         frame = self::frame(args, &next, Some(&last));
         last = next;
     }
+}
+
+/// On the screen, or as lines.
+fn show(args: &Args, frame: &Frame, screen: Option<&mut Screen>) -> io::Result<()> {
+    if let Some(screen) = screen {
+        return screen.draw(|canvas| view::draw(canvas, args, frame, Paint::for_stdout()));
+    }
+    let mut out = io::stdout().lock();
+    if args.json {
+        json::write(&mut out, args, frame)?
+    } else {
+        text::write(&mut out, args, frame)?
+    };
+    out.flush()
 }
 
 fn look(args: &Args, services: &Services, before: &tally::Totals) -> Result<Look> {

@@ -113,7 +113,7 @@ fn advice_comes_with_what_is_wrong_and_only_then() {
 fn json_has_the_documented_fields_and_as_many_groups_as_asked() {
     let mut frame = frame_of(3, 1000, Rates { drop: 1.5, ..Rates::default() }, 3, 0);
     frame.groups = tally(&three(), By::Source, &HashMap::new()).sorted(Order::Flows, Some(1.0));
-    let value = screen::object(&args("--rows 1"), &frame);
+    let value = json::object(&args("--rows 1"), &frame);
     let group = serde_json::json!({
         "name": "10.0.0.1", "flows": 2, "unreplied": 0, "packets": 4, "bytes": 150,
         "packets_per_s": 4.0, "bytes_per_s": 150.0,
@@ -128,7 +128,7 @@ fn text_has_the_fill_the_counters_and_the_groups_within_the_rows() {
     let mut frame = frame_of(900, 1000, Rates { drop: 1.5, ..Rates::default() }, 3, 0);
     frame.groups = tally(&three(), By::Source, &HashMap::new()).sorted(Order::Flows, None);
     let mut out = Vec::new();
-    screen::text(&mut out, &args("--once --rows 1"), &frame, false).expect("a vector");
+    text::write(&mut out, &args("--once --rows 1"), &frame).expect("a vector");
     let text = String::from_utf8(out).expect("text");
     for part in
         ["900 of 1000 [##################--] 90.0 %, 3 counted here", "drop 0 (+1.5/s)", "! the table", "and 1 more"]
@@ -136,6 +136,35 @@ fn text_has_the_fill_the_counters_and_the_groups_within_the_rows() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(text.contains("10.0.0.1") && !text.contains("10.0.0.2") && !text.contains('\x1b'), "{text}");
+}
+
+/// The lines of a screen of that size.
+fn screen_of(width: u16, height: u16, frame: &Frame) -> Vec<String> {
+    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).expect("a screen");
+    terminal.draw(|canvas| view::draw(canvas, &args(""), frame, Paint::plain())).expect("no terminal can be gone");
+    let buffer = terminal.backend().buffer();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    (0..height).map(line).collect()
+}
+
+#[test]
+fn the_screen_has_the_fill_the_counters_the_advice_and_as_many_groups_as_fit() {
+    let mut frame = frame_of(900, 1000, Rates { drop: 1.5, ..Rates::default() }, 3, 0);
+    frame.groups = tally(&three(), By::Source, &HashMap::new()).sorted(Order::Flows, Some(1.0));
+    let lines = screen_of(100, 20, &frame);
+    let screen = lines.join("\n");
+    for part in ["90.0 %", "900 of 1000, 3 counted here", "drop 0 (+1.5/s)", "! the table", "BYTES/S", "q quits"] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    let row = lines.iter().find(|line| line.starts_with("10.0.0.1")).expect("a group");
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["10.0.0.1", "2", "0", "4", "150", "4", "150"]);
+    let is_group = |line: &&String| line.starts_with("10.0.0.");
+    assert_eq!(lines.iter().filter(is_group).count(), 2);
+    // Advice is wrapped, and what does not fit is left out.
+    assert_eq!(screen_of(60, 9, &frame).iter().filter(is_group).count(), 1);
+    for (width, height) in [(1, 1), (3, 2), (20, 4), (500, 3)] {
+        let _ = screen_of(width, height, &frame);
+    }
 }
 
 #[test]

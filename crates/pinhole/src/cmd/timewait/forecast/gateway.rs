@@ -22,16 +22,28 @@ pub(super) struct Gateway {
     version: Version,
     sustainable_per_s: f64,
     steady: Fill,
-    /// What connection tracking holds to the peer, where it may be read.
-    now: Option<Fill>,
+    /// What connection tracking holds to the peer.
+    now: Now,
     /// New flows that found no port, since the start.
     failed: Option<u64>,
+}
+
+/// What is known of this moment.
+enum Now {
+    Holds(Fill),
+    /// Nobody said to which peer.
+    OfNobody,
+    NotAllowed,
 }
 
 impl Gateway {
     pub(super) fn of(machine: &Machine, args: &Args, load: Load) -> Self {
         let ports = args.ports.unwrap_or(snat::PORTS);
-        let now = args.to.and_then(|peer| Some(fill(ports, peer, &conntrack::dump(&Select::default()).ok()?)));
+        let now = match args.to.map(|peer| (peer, conntrack::dump(&Select::default()))) {
+            Some((peer, Ok(entries))) => Now::Holds(fill(ports, peer, &entries)),
+            Some((_, Err(_))) => Now::NotAllowed,
+            None => Now::OfNobody,
+        };
         let failed = conntrack::statistics().ok().map(|all| u64::from(CpuStatistics::sum(&all).insert_failed));
         Self {
             version: machine.version,
@@ -55,8 +67,11 @@ impl Gateway {
         }
         self.line(out, "at this rate", &self.steady, paint)?;
         match &self.now {
-            Some(now) => self.line(out, "now", now, paint)?,
-            None => writeln!(out, "  {}", paint.paint(Tone::Fading, trouble::NO_CONNTRACK))?,
+            Now::Holds(now) => self.line(out, "now", now, paint)?,
+            Now::OfNobody => {
+                writeln!(out, "  {}", paint.paint(Tone::Fading, "now: --to says towards which address and port"))?
+            }
+            Now::NotAllowed => writeln!(out, "  {}", paint.paint(Tone::Fading, trouble::NO_CONNTRACK))?,
         }
         match self.failed {
             Some(failed) if failed > 0 => {
@@ -86,7 +101,10 @@ impl Gateway {
             "ports": self.steady.ports,
             "sustainable_per_s": self.sustainable_per_s.is_finite().then_some(self.sustainable_per_s),
             "at_this_rate": object(&self.steady),
-            "now": self.now.as_ref().map(object),
+            "now": match &self.now {
+                Now::Holds(now) => object(now),
+                Now::OfNobody | Now::NotAllowed => Value::Null,
+            },
             "insert_failed": self.failed,
         })
     }

@@ -17,6 +17,7 @@ use super::groups::{Groups, Key};
 use super::machine::Machine;
 use super::sample::{Dead, Sample};
 use super::target::Peer;
+use super::trouble;
 use crate::cmd::conntrack::human;
 use crate::cmd::conntrack::output;
 use crate::cmd::conntrack::paint::{Paint, Tone};
@@ -37,13 +38,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     to: Option<Peer>,
     /// From this address of ours; the busiest without it
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
     from: Option<IpAddr>,
     /// How long each connection lasts before it closes, seconds
     #[arg(long, value_name = "SECONDS", value_parser = rate, default_value = "0")]
     duration: f64,
     /// So many ports, rather than those of ip_local_port_range
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = ports)]
     ports: Option<u32>,
     /// The risk of a gateway that gives clients its own ports
     #[arg(long)]
@@ -79,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let rate_per_s = match args.rate {
         Some(rate) => rate,
         None if now.seen_per_s > 0.0 => now.seen_per_s,
+        None if args.to.is_none() => bail!("say --rate, or with --to where connections go whose rate can be seen"),
         None => bail!("no connection has closed there in the last half minute: say --rate"),
     };
     let load = Load { rate_per_s, duration_s: args.duration, reused_after_s: now.reused_after_s };
@@ -122,7 +124,7 @@ fn now(args: &Args, machine: &Machine) -> Result<Now> {
 /// Whether `tcp_tw_reuse` gives ports away to this peer, and when.
 fn reused_after_s(args: &Args, machine: &Machine) -> Option<f64> {
     let settings = &machine.settings;
-    let is_on = match settings.tw_reuse? {
+    let is_on = match settings.tw_reuse.unwrap_or(Rules::defaults(machine.version).tw_reuse) {
         0 => false,
         2 => args.to.is_some_and(|peer| peer.address.to_canonical().is_loopback()),
         _ => true,
@@ -149,8 +151,11 @@ fn text(
     writeln!(out, "Linux {}, {}: TIME_WAIT lasts {}", machine.release, machine.hz, machine.lasts())?;
     writeln!(
         out,
-        "{} ports, {} taken now; {rate:.1} new connections a second, each {} s",
-        now.ports, now.used, load.duration_s
+        "{} ports, {} taken now; {} new connections a second, each {} s",
+        now.ports,
+        now.used,
+        human::decimal(rate),
+        load.duration_s
     )?;
     if let Some(after_s) = load.reused_after_s {
         let words = format!(
@@ -202,7 +207,8 @@ fn text(
     if args.gateway {
         Gateway::of(machine, args, load).text(out, paint)?;
     }
-    Ok(())
+    trouble::of_settings(&machine.settings)
+        .map_or(Ok(()), |words| writeln!(out, "{}", paint.paint(Tone::Fading, words)))
 }
 
 fn when(after_s: f64) -> String {
@@ -246,6 +252,14 @@ fn json(
         whole["gateway"] = Gateway::of(machine, args, load).json();
     }
     writeln!(out, "{whole:#}")
+}
+
+/// Ports: of one address at most, or of as many addresses as a gateway may have.
+fn ports(text: &str) -> Result<u32, String> {
+    /// A thousand addresses.
+    const MOST: u32 = 65_536_000;
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("expected a number of ports from 1 to {MOST}"))
 }
 
 /// A number that is finite, not negative, and not beyond what machines do.

@@ -26,6 +26,7 @@ pub(super) fn write(out: &mut impl Write, args: &Args, view: &View) -> io::Resul
         groups(out, args, view, paint)?
     }
     let notes = trouble::of_clock(view.machine.jiffies.source).into_iter();
+    let notes = notes.chain(trouble::of_settings(&view.machine.settings));
     for note in notes.chain((!view.tracked).then_some(trouble::NO_CONNTRACK)) {
         writeln!(out, "{}", paint.paint(Tone::Fading, note))?;
     }
@@ -45,8 +46,12 @@ fn heading(out: &mut impl Write, view: &View, paint: Paint) -> io::Result<()> {
     }
     writeln!(out, "{line}")?;
     let calendar = view.sample.calendar(view.sample.dead.iter());
-    if let (Some(first), Some(last)) = (calendar.first(), calendar.last()) {
-        writeln!(out, "the next {} die in {:.3} s, the last in {:.3} s", first.1, first.0, last.0)?;
+    match calendar[..] {
+        [] => {}
+        [(in_s, count)] => writeln!(out, "all {count} die in {in_s:.3} s")?,
+        [(first_s, count), .., (last_s, _)] => {
+            writeln!(out, "the next {count} die in {first_s:.3} s, the last in {last_s:.3} s")?;
+        }
     }
     if let Some(overflow) = view.counters.and_then(|counters| counters.overflow).filter(|&count| count > 0) {
         let words = format!("! {overflow} closed without TIME_WAIT since the start: tcp_max_tw_buckets was reached");
@@ -71,12 +76,15 @@ fn groups(out: &mut impl Write, args: &Args, view: &View, paint: Paint) -> io::R
     let width = shown.iter().map(|group| name(&group.key).chars().count()).max().unwrap_or(0).max(12);
     let tracked = if view.tracked { format!("  {:>9}", "CONNTRACK") } else { String::new() };
     let heading = format!(
-        "{:<width$}  {:>9}  {:>8}  {:>6}  {:>6}  {:>5}{tracked}  RELEASED OVER THE NEXT MINUTE",
+        "{:<width$}  {:>9}  {:>8}  {:>6}  {:>6}  {:>5}{tracked}",
         "CONNECTIONS", "TIME_WAIT", "FIN_WAIT", "LIVE", "FREE", "USED"
     );
-    writeln!(out, "{}", paint.paint(Tone::Heading, &heading))?;
+    let bars = bars(heading.len(), columns());
+    let released = "RELEASED OVER THE NEXT MINUTE".get(..bars).unwrap_or("RELEASED OVER THE NEXT MINUTE");
+    let heading = format!("{heading}  {released}");
+    writeln!(out, "{}", paint.paint(Tone::Heading, heading.trim_end()))?;
     for group in shown {
-        writeln!(out, "{}", row(group, view, ports, width, paint))?;
+        writeln!(out, "{}", row(group, view, ports, (width, bars), paint))?;
     }
     if shown.len() < all.len() {
         writeln!(out, "{}", paint.paint(Tone::Fading, &format!("and {} more", all.len() - shown.len())))?;
@@ -89,7 +97,20 @@ fn groups(out: &mut impl Write, args: &Args, view: &View, paint: Paint) -> io::R
     Ok(())
 }
 
-fn row(group: &Group, view: &View, ports: u32, width: usize, paint: Paint) -> String {
+/// How many bars fit behind `before` columns: all where output goes elsewhere than to a terminal, none where few would.
+fn bars(before: usize, columns: Option<usize>) -> usize {
+    const FEW: usize = 8;
+    let room = columns.map_or(BARS, |columns| columns.saturating_sub(before + 2).min(BARS));
+    if room < FEW { 0 } else { room }
+}
+
+/// The terminal's width.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
+}
+
+fn row(group: &Group, view: &View, ports: u32, (width, bars): (usize, usize), paint: Paint) -> String {
     let (free, used) = match group.key {
         Key::Out { .. } => {
             let share = share(group, ports);
@@ -106,16 +127,20 @@ fn row(group: &Group, view: &View, ports: u32, width: usize, paint: Paint) -> St
     };
     let dead = group.dead.iter().map(|&at| &view.sample.dead[at]);
     let until_s = view.machine.hz.to_s(view.machine.timeout_j() + view.machine.granule_j());
-    let bars = chart::line(&histogram(&view.sample.calendar(dead), BARS, until_s));
-    format!(
+    let bars = match bars {
+        0 => String::new(),
+        _ => chart::line(&histogram(&view.sample.calendar(dead), bars, until_s)),
+    };
+    let line = format!(
         "{:<width$}  {:>9}  {:>8}  {:>6}  {:>6}  {used}{tracked}  {}",
         name(&group.key),
         group.time_wait,
         group.fin_wait2,
         group.living,
         free,
-        paint.paint(Tone::Good, &bars),
-    )
+        paint.paint(Tone::Good, bars.trim_end()),
+    );
+    line.trim_end().to_owned()
 }
 
 fn name(key: &Key) -> String {
@@ -142,6 +167,9 @@ fn warning(share: f64) -> Option<&'static str> {
 fn sockets(out: &mut impl Write, args: &Args, view: &View) -> io::Result<()> {
     let mut dead: Vec<&Dead> = view.sample.dead.iter().collect();
     dead.sort_by_key(|dead| dead.death_ns);
+    if dead.is_empty() {
+        return writeln!(out, "nothing waits here");
+    }
     let count = dead.len().min(args.limit.unwrap_or(usize::MAX));
     writeln!(out, "\n{:>9}  {:>9}  {:<11}  SOCKET", "DIES IN s", "TIMER s", "STATE")?;
     for dead in &dead[..count] {
@@ -164,6 +192,15 @@ fn sockets(out: &mut impl Write, args: &Args, view: &View) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bars_have_the_room_that_is_left_or_none() {
+        let cases =
+            [(60, None, BARS), (60, Some(200), BARS), (60, Some(80), 18), (60, Some(65), 0), (100, Some(80), 0)];
+        for (before, columns, expected) in cases {
+            assert_eq!(bars(before, columns), expected, "{before} {columns:?}");
+        }
+    }
 
     #[test]
     fn half_of_the_ports_is_worth_a_warning() {

@@ -48,8 +48,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "COUNT@AT[/WITHIN]")]
     burst: Vec<BurstSpec>,
     /// So many ports to one destination: who finds none is refused
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     ports: Option<u32>,
+    /// tcp_max_tw_buckets: with so many there, the next connection closes without TIME_WAIT
+    #[arg(long, value_name = "COUNT")]
+    buckets: Option<u64>,
     /// Evenly spaced rather than at random
     #[arg(long)]
     even: bool,
@@ -117,6 +120,7 @@ fn plan(args: &Args) -> Result<(Named, Plan)> {
         even: args.even,
         worker_delay_j: hz.from_ms(args.worker_delay),
         ports: args.ports,
+        buckets: args.buckets,
         warm_up_s: args.warm_up,
         seed: args.seed,
         ..Plan::steady(generation, hz, 0.0, 0.0)
@@ -176,6 +180,7 @@ fn json(run: &Run) -> serde_json::Value {
         "ticks": outcome.ticks.all,
         "stalled": outcome.ticks.stalled,
         "served": outcome.served,
+        "overflowed": outcome.overflowed,
         "refused": outcome.refused,
         "outages": outcome.outages.iter().filter(|outage| outage.length_s() >= SHORT_OUTAGE_S)
             .map(|outage| json!({ "from_s": outage.from_s, "until_s": outage.until_s, "refused": outage.refused }))

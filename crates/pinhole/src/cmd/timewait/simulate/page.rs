@@ -33,6 +33,9 @@ pub(super) fn html(run: &Run) -> String {
     let _ = writeln!(html, "<td>{:.3} s</tr></table>", lifetimes.most_s());
     let _ = writeln!(html, "<h2>How long sockets lasted</h2>\n{}", svg::lifetimes(run));
     let _ = writeln!(html, "<h2>Sockets over time, at most {}</h2>\n{}", outcome.most, svg::population(run));
+    if outcome.overflowed > 0 {
+        let _ = writeln!(html, "<p>{} closed without TIME_WAIT, for want of a bucket.</p>", outcome.overflowed);
+    }
     if outcome.ticks.all > 0 {
         let _ = writeln!(html, "<p>The hand stayed at {} of {} ticks.</p>", outcome.ticks.stalled, outcome.ticks.all);
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::super::chart;
 use super::{Run, SHARES, SHORT_OUTAGE_S, svg};
+use crate::cmd::conntrack::human;
 use crate::cmd::conntrack::paint::{Paint, Tone};
 
 /// The plot's size, in characters.
@@ -16,14 +17,20 @@ pub(super) fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
     let paint = Paint::for_stdout();
     let (plan, outcome, lifetimes) = (&run.plan, &run.outcome, &run.outcome.lifetimes);
     writeln!(out, "Linux {}, {}: {}", run.kernel.text, plan.hz, plan.generation.words())?;
-    let millions = outcome.served as f64 / run.took.as_secs_f64().max(1e-9) / 1e6;
+    let per_s = outcome.served as f64 / run.took.as_secs_f64().max(1e-9);
     writeln!(
         out,
-        "{} sockets in {:.0} s of its time and {:.2} s of ours ({millions:.0} million a second)",
+        "{} sockets in {:.0} s of its time and {:.2} s of ours ({} a second)",
         outcome.served,
         outcome.end_s,
-        run.took.as_secs_f64()
+        run.took.as_secs_f64(),
+        human::amount(per_s as u64)
     )?;
+    if outcome.overflowed > 0 {
+        let share = outcome.overflowed as f64 / outcome.served as f64 * 100.0;
+        let words = format!("{} closed without TIME_WAIT, for want of a bucket ({share:.1} %)", outcome.overflowed);
+        writeln!(out, "{}", paint.paint(Tone::Waiting, &words))?;
+    }
     if lifetimes.count() == 0 {
         return writeln!(out, "none came after the warm-up");
     }

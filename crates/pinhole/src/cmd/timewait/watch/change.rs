@@ -6,8 +6,6 @@ use super::super::sample::{Dead, Sample};
 
 /// A death within this of the prediction was predicted.
 const ON_TIME_NS: u64 = 50_000_000;
-/// A beginning that moves by less is the clock's grain.
-const ANEW_NS: u64 = 50_000_000;
 
 /// The last look, by the kernel's names of the sockets.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub(super) struct Change {
     pub(super) restarted: usize,
     /// About when one that was overdue died, for those that do not know where granules end.
     pub(super) seen_to_die_ns: Option<u64>,
-    /// Those that died, with their lifetimes in seconds: all, in TIME_WAIT, of which the birth was seen.
+    /// Of those that were to die, how long they lasted, seconds.
     pub(super) lives_s: Vec<f64>,
 }
 
@@ -43,17 +41,18 @@ impl Watched {
 
     /// Goes on to the next look.
     pub(super) fn next(&mut self, sample: Sample) -> Change {
-        let next = Self::new(sample);
+        let mut next = Self::new(sample);
         let (before_ns, now_ns) = (self.sample.at_ns, next.sample.at_ns);
         let mut change = Change::default();
         for dead in &self.sample.dead {
-            match next.by_cookie.get(&dead.socket.cookie).map(|&at| &next.sample.dead[at]) {
-                None => change.went(dead, before_ns, now_ns),
-                Some(still) => {
-                    change.restarted += usize::from(still.since_ns > dead.since_ns + ANEW_NS);
-                    change.late += usize::from(still.death_ns + ON_TIME_NS < now_ns);
-                }
-            }
+            let Some(&at) = next.by_cookie.get(&dead.socket.cookie) else {
+                change.went(dead, before_ns, now_ns);
+                continue;
+            };
+            let (still, is_anew) = dead.later(next.sample.dead[at]);
+            next.sample.dead[at] = still;
+            change.restarted += usize::from(is_anew);
+            change.late += usize::from(still.death_ns + ON_TIME_NS < now_ns);
         }
         change.born = next.sample.dead.iter().filter(|dead| !self.by_cookie.contains_key(&dead.socket.cookie)).count();
         *self = next;
@@ -77,13 +76,13 @@ impl Change {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use pinhole_host::netlink::sock_diag::{TcpSocket, TcpState, Timer};
 
     use super::super::super::sample::Kind;
     use super::*;
 
-    fn dead(cookie: u64, since_s: u64, death_s: u64, at_s: u64) -> Dead {
+    pub(in super::super) fn dead(cookie: u64, since_s: u64, death_s: u64, at_s: u64) -> Dead {
         let expires_ms = ((since_s + 60).saturating_sub(at_s) * 1000) as u32;
         let socket = TcpSocket {
             local: "10.0.0.1:40000".parse().expect("an end"),
@@ -101,8 +100,23 @@ mod tests {
         Dead { socket, kind: Kind::TimeWait, death_ns: death_s * 1_000_000_000, since_ns: since_s * 1_000_000_000 }
     }
 
-    fn sample(at_s: u64, dead: Vec<Dead>) -> Sample {
+    pub(in super::super) fn sample(at_s: u64, dead: Vec<Dead>) -> Sample {
         Sample { at_ns: at_s * 1_000_000_000, dead, living: Vec::new() }
+    }
+
+    #[test]
+    fn a_socket_that_is_overdue_does_not_begin_anew_and_lasts_as_long_as_it_lasts() {
+        let mut watched = Watched::new(sample(50, vec![dead(1, 0, 62, 50)]));
+        // Its timer says nothing any more: the beginning seems to move with the clock.
+        for at_s in [61, 62] {
+            let change = watched.next(sample(at_s, vec![dead(1, at_s - 60, at_s + 1, 62)]));
+            assert_eq!((change.restarted, change.late), (0, 0), "{at_s}");
+        }
+        let change = watched.next(sample(63, Vec::new()));
+        assert_eq!((change.predicted, change.lives_s), (1, vec![62.0]));
+        // One that should have gone is late, however the wheel is rounded.
+        let mut watched = Watched::new(sample(50, vec![dead(1, 0, 62, 50)]));
+        assert_eq!(watched.next(sample(64, vec![dead(1, 4, 66, 64)])).late, 1);
     }
 
     #[test]

@@ -10,28 +10,28 @@ use super::super::show;
 use super::change::{Change, Watched};
 use crate::cmd::conntrack::output;
 
+/// "12:34:56", of nanoseconds since 1970.
+pub(super) fn time(now_ns: u64) -> String {
+    let LocalTime { hour, minute, second, .. } = LocalTime::at((now_ns / 1_000_000_000).cast_signed());
+    format!("{hour:02}:{minute:02}:{second:02}")
+}
+
 /// For people.
 pub(super) fn text(out: &mut impl Write, watched: &Watched, change: &Change) -> io::Result<()> {
     let now_ns = output::now_ns();
-    let LocalTime { hour, minute, second, .. } = LocalTime::at((now_ns / 1_000_000_000).cast_signed());
     let ms = now_ns % 1_000_000_000 / 1_000_000;
-    write!(
-        out,
-        "{hour:02}:{minute:02}:{second:02}.{ms:03}  {:>6} wait  born {:<5} died {:<5}",
-        watched.sample.dead.len(),
-        change.born,
-        change.died
-    )?;
+    let (waiting, born, died) = (watched.sample.dead.len(), change.born, change.died);
+    let mut line = format!("{}.{ms:03}  {waiting:>6} wait  born {born:<5} died {died:<5}", time(now_ns));
     for (count, words) in [(change.early, "before their time"), (change.late, "late"), (change.restarted, "began anew")]
     {
         if count > 0 {
-            write!(out, "  {count} {words}")?;
+            line += &format!("  {count} {words}");
         }
     }
-    match watched.sample.calendar(watched.sample.dead.iter()).first() {
-        Some((in_s, count)) => writeln!(out, "  next {count} in {in_s:.3} s"),
-        None => writeln!(out),
+    if let Some((in_s, count)) = watched.sample.calendar(watched.sample.dead.iter()).first() {
+        line += &format!("  next {count} in {in_s:.3} s");
     }
+    writeln!(out, "{}", line.trim_end())
 }
 
 /// For machines.

@@ -6,8 +6,9 @@
 
 mod change;
 mod line;
-mod screen;
+mod view;
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,12 +17,13 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use pinhole_host::clock::{Source, now_ns};
 use pinhole_host::netlink::sock_diag::States;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::machine::Machine;
 use super::sample::Sample;
 use super::target::Peer;
 use crate::cmd::conntrack::output;
+use crate::cmd::conntrack::paint::Paint;
+use crate::cmd::screen::{Ends, Screen, Wake};
 use change::{Change, Watched};
 
 /// Watch ports come back: how many sockets die when, and whether that was predicted
@@ -54,6 +56,25 @@ const AFTER_J: u64 = 3;
 const LONGEST: Duration = Duration::from_millis(4100);
 /// A screen tells the time.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Looks that a screen remembers: more than any has lines.
+const PAST: usize = 200;
+
+/// What a look saw.
+#[derive(Debug)]
+struct Seen {
+    /// "12:34:56".
+    time: String,
+    change: Change,
+}
+
+impl Seen {
+    fn now(change: Change) -> Self {
+        Self { time: line::time(output::now_ns()), change }
+    }
+}
+
+/// What the last looks saw, the newest last.
+type Past = VecDeque<Seen>;
 
 /// Shows them until Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -62,52 +83,55 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn watch(args: &Args) -> Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut ends = Ends::listen()?;
     let mut machine = Machine::find()?;
     let mut watched = Watched::new(look(args, &machine)?);
-    let live = !args.json && io::stdout().is_terminal();
+    let mut past = Past::from([Seen::now(Change::default())]);
     // Only now: a refusal is an ordinary line.
-    let screen = live.then(screen::Live::enter);
-    let mut change = Change::default();
+    let is_live = !args.json && io::stdout().is_terminal();
+    let mut screen = if is_live { Some(Screen::enter()?) } else { None };
     for shown in 1u64.. {
-        let mut out = io::stdout().lock();
-        let written = match (args.json, &screen) {
-            (true, _) => line::json(&mut out, &machine, &watched, &change),
-            (false, Some(_)) => screen::write(&mut out, &machine, &watched, &change),
-            (false, None) => line::text(&mut out, &watched, &change),
-        };
-        if let Err(error) = written.and_then(|()| out.flush()) {
+        if let Err(error) = show(args, &machine, &watched, &past, screen.as_mut()) {
             return output::ended(Err(error));
         }
-        drop(out);
         if args.count.is_some_and(|count| shown > count) {
             return Ok(ExitCode::SUCCESS);
         }
         let next_ns = next_look_ns(args, &machine);
         loop {
-            let wait = Duration::from_nanos(next_ns.saturating_sub(now_ns()));
-            if wait.is_zero() {
-                break;
-            }
-            tokio::select! {
-                _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-                _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
-                () = tokio::time::sleep(if live { wait.min(REFRESH) } else { wait }) => {}
-            }
-            if live {
-                let mut out = io::stdout().lock();
-                screen::write(&mut out, &machine, &watched, &change).and_then(|()| out.flush()).ok();
+            let left = Duration::from_nanos(next_ns.saturating_sub(now_ns()));
+            let wait = if is_live { left.min(REFRESH) } else { left };
+            match ends.wait(screen.as_mut(), wait).await.context("cannot use the terminal")? {
+                Wake::Leave => return Ok(ExitCode::SUCCESS),
+                Wake::Time if wait == left => break,
+                Wake::Time | Wake::Draw => show(args, &machine, &watched, &past, screen.as_mut())?,
             }
         }
-        change = watched.next(look(args, &machine)?);
+        let change = watched.next(look(args, &machine)?);
         if let Some(death_ns) = change.seen_to_die_ns.filter(|_| machine.jiffies.source == Source::Guess) {
             let granule_j = machine.granule_j();
             machine.jiffies.learn(granule_j, death_ns);
             watched = Watched::new(look(args, &machine)?);
         }
+        past.push_back(Seen::now(change));
+        past.drain(..past.len().saturating_sub(PAST));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On the screen, or as a line.
+fn show(args: &Args, machine: &Machine, watched: &Watched, past: &Past, screen: Option<&mut Screen>) -> io::Result<()> {
+    if let Some(screen) = screen {
+        let now_ns = now_ns();
+        return screen.draw(|canvas| view::draw(canvas, machine, watched, past, now_ns, Paint::for_stdout()));
+    }
+    let Some(Seen { change, .. }) = past.back() else { return Ok(()) };
+    let mut out = io::stdout().lock();
+    match args.json {
+        true => line::json(&mut out, machine, watched, change)?,
+        false => line::text(&mut out, watched, change)?,
+    }
+    out.flush()
 }
 
 fn look(args: &Args, machine: &Machine) -> Result<Sample> {

@@ -9,8 +9,8 @@ use pinhole_timewait::segment::State;
 use super::super::machine::Machine;
 use super::super::sample::{Dead, Kind};
 
-/// A beginning that moves by less is the clock's grain.
-const ANEW_NS: u64 = 50_000_000;
+/// A death that comes earlier than predicted by less is the clock's grain.
+const ON_TIME_NS: u64 = 50_000_000;
 
 /// What was seen of a dead socket while somebody looked on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,9 +23,23 @@ pub(super) struct Seen {
     pub(super) restarts: u32,
     /// Somebody listens on its port.
     pub(super) listens: bool,
+    /// There is a socket whose own end is the other one.
+    pub(super) reversed: bool,
     /// How far counters of the namespace went meanwhile.
     pub(super) paws: u64,
+    /// The counter that says so.
+    pub(super) paws_counter: PawsCounter,
     pub(super) recycled: u64,
+}
+
+/// Which counter tells of segments that are too old by their timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PawsCounter {
+    /// PAWSTimewait, of dead sockets only.
+    #[default]
+    OfDead,
+    /// PAWSEstab, which before 6.14 counts them together with those of live connections.
+    OfAll,
 }
 
 /// What connection tracking says.
@@ -80,16 +94,14 @@ pub(super) struct Finding {
 impl Seen {
     /// The socket is seen again.
     pub(super) fn again(&mut self, dead: &Dead) {
-        if let Some(last) = self.last {
-            // A FIN_WAIT_2 that becomes TIME_WAIT begins anew, too.
-            self.restarts += u32::from(dead.since_ns > last.since_ns + ANEW_NS);
-        }
-        self.last = Some(*dead);
+        let (dead, is_anew) = self.last.map_or((*dead, false), |last| last.later(*dead));
+        self.restarts += u32::from(is_anew);
+        self.last = Some(dead);
     }
 
     fn cause(&self, first: &Dead) -> Cause {
         let Some(last) = self.last else {
-            let is_late_enough = self.at_ns + ANEW_NS >= first.death_ns;
+            let is_late_enough = self.at_ns + ON_TIME_NS >= first.death_ns;
             return match (is_late_enough, self.recycled > 0) {
                 (true, _) => Cause::Died,
                 (false, true) => Cause::Reused,

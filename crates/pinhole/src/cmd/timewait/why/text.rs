@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::machine::Machine;
 use super::super::{show, trouble};
-use super::finding::{Cause, Finding, Tracked};
+use super::finding::{Cause, Finding, PawsCounter, Tracked};
 use crate::cmd::conntrack::paint::{Paint, Tone};
 
 pub(super) fn write(out: &mut impl Write, finding: &Finding, machine: &Machine) -> io::Result<()> {
@@ -71,7 +71,11 @@ fn evidence(finding: &Finding, machine: &Machine) -> Vec<String> {
     if let Some(dead) = seen.last {
         let age_s = seen.at_ns.saturating_sub(dead.since_ns) as f64 / 1e9;
         let timer_s = f64::from(dead.socket.expires_ms) / 1000.0;
-        lines.push(format!("its time began {age_s:.3} s ago; its timer says {timer_s:.3} s, which `ss -o` shows"));
+        // The timer of one that was overdue already tells no more than that.
+        let at_least = if seen.first.is_some_and(|first| first.is_overdue()) { "more than " } else { "" };
+        lines.push(format!(
+            "its time began {at_least}{age_s:.3} s ago; its timer says {timer_s:.3} s, which `ss -o` shows"
+        ));
         lines.push(format!(
             "the wheel of this kernel goes in steps of {:.3} s, and rounds up",
             machine.hz.to_s(machine.granule_j())
@@ -80,8 +84,14 @@ fn evidence(finding: &Finding, machine: &Machine) -> Vec<String> {
     if seen.restarts > 0 {
         lines.push(format!("its time began anew {} times while this looked on", seen.restarts));
     }
+    let (paws_name, paws_meaning) = match seen.paws_counter {
+        PawsCounter::OfDead => ("PAWSTimewait", "segments refused by timestamp, in this namespace"),
+        PawsCounter::OfAll => {
+            ("PAWSEstab", "segments refused by timestamp, in this namespace, those of live connections too")
+        }
+    };
     for (count, name, meaning) in [
-        (seen.paws, "PAWSTimewait", "segments refused by timestamp, in this namespace"),
+        (seen.paws, paws_name, paws_meaning),
         (seen.recycled, "TWRecycled", "taken by a new connection from here, in this namespace"),
     ] {
         if count > 0 {
@@ -100,6 +110,10 @@ fn evidence(finding: &Finding, machine: &Machine) -> Vec<String> {
         }
         Tracked::NotAllowed => lines.push(trouble::NO_CONNTRACK.to_owned()),
         Tracked::Nothing => {}
+    }
+    if seen.reversed && finding.cause == Cause::Nothing {
+        let (from, to) = finding.ends;
+        lines.push(format!("the other way round there is one: pinhole timewait why {to} {from}"));
     }
     if seen.listens && seen.last.is_some() {
         lines.push(
@@ -140,6 +154,7 @@ pub(super) fn json(finding: &Finding, machine: &Machine) -> Value {
         "to": finding.ends.1,
         "cause": name(finding.cause),
         "words": verdict(finding, machine),
+        "evidence": evidence(finding, machine),
         "socket": seen.last.map(|dead| show::socket(&dead, seen.at_ns)),
         "state": seen.last.map(|dead| show::state(dead.kind)).or(finding.living.map(|socket| socket.state.name())),
         "restarts": seen.restarts,
