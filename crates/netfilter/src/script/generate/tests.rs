@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::script::Event;
 
 #[test]
 fn the_same_seed_gives_the_same_case_and_another_another() {
