@@ -33,6 +33,7 @@ const NEEDS: &[Need] = &[
         without_it: "our view of the tracked flows held against its own",
     },
     Need { program: "iperf3", package: "iperf3", without_it: "that iperf3 finds our routers in order" },
+    Need { program: "ethtool", package: "ethtool", without_it: "STUN answered by XDP on a cable" },
     Need { program: "wg", package: "wireguard-tools", without_it: "that `wg` can read and set our device" },
     Need { program: "wireguard-go", package: "wireguard-go", without_it: "tunnels to wireguard-go" },
     Need { program: "dig", package: "bind9-dnsutils", without_it: "DNS conformance by dig and delv" },
@@ -41,7 +42,11 @@ const NEEDS: &[Need] = &[
         package: "stun-client",
         without_it: "our NATs judged by RFC 3489's tests; our STUN server asked by its client",
     },
-    Need { program: "stund", package: "stun-server", without_it: "our NATs judged by RFC 3489's tests" },
+    Need {
+        program: "stund",
+        package: "stun-server",
+        without_it: "our NATs judged by RFC 3489's tests; our STUN client at a server of RFC 3489",
+    },
     Need {
         program: "turnserver",
         package: "coturn",

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bound;
+pub mod bpf;
 pub mod clock;
 pub mod dns;
 pub mod embedded;

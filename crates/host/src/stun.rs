@@ -6,12 +6,14 @@
 
 mod calls;
 mod counters;
+pub mod flood;
 pub mod load;
 mod server;
 mod shard;
 mod sites;
 mod tcp;
 pub mod tls;
+pub mod xdp;
 
 pub use counters::{Counter, Counters};
 pub use server::{Config, Server};

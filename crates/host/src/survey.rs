@@ -6,6 +6,7 @@
 
 pub mod firewall;
 pub mod firsthop;
+pub mod mtu;
 pub mod path;
 pub mod system;
 

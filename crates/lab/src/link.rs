@@ -12,6 +12,8 @@ pub struct Link {
     pub delay: Duration,
     /// Up to how much is added to the delay, evenly distributed. Packets stay in order.
     pub jitter: Duration,
+    /// The probability that a packet takes a detour: up to twice the delay, while later ones overtake it.
+    pub reorder: f64,
     /// The probability that a packet is lost.
     pub loss: f64,
     /// Bits per second; `None` is infinitely fast.
@@ -25,7 +27,7 @@ pub struct Link {
 impl Link {
     /// A perfect link with the given delay.
     pub const fn with_delay(delay: Duration) -> Self {
-        Self { delay, jitter: Duration::ZERO, loss: 0.0, rate_bps: None, mtu: 1500, connected: true }
+        Self { delay, jitter: Duration::ZERO, reorder: 0.0, loss: 0.0, rate_bps: None, mtu: 1500, connected: true }
     }
 }
 
@@ -76,11 +78,19 @@ impl Direction {
                 self.busy_until
             }
         };
-        let jitter = match u64::try_from(link.jitter.as_nanos()).unwrap_or(u64::MAX) {
-            0 => Duration::ZERO,
-            nanos => Duration::from_nanos(rng.below(nanos)),
-        };
-        self.last_arrival = self.last_arrival.max(sent + link.delay + jitter);
+        let arrival = sent + link.delay + up_to(link.jitter, rng);
+        if link.reorder > 0.0 && rng.chance(link.reorder) {
+            return Ok(arrival.max(self.last_arrival) + up_to(link.delay, rng));
+        }
+        self.last_arrival = self.last_arrival.max(arrival);
         Ok(self.last_arrival)
+    }
+}
+
+/// An evenly distributed time.
+fn up_to(most: Duration, rng: &mut Rng) -> Duration {
+    match u64::try_from(most.as_nanos()).unwrap_or(u64::MAX) {
+        0 => Duration::ZERO,
+        nanos => Duration::from_nanos(rng.below(nanos)),
     }
 }

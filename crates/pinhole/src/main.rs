@@ -33,6 +33,7 @@ enum Command {
     Timewait(Box<cmd::timewait::Args>),
     Stun(cmd::stun::Args),
     Doctor(cmd::doctor::Args),
+    Lab(cmd::lab::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Timewait(args) => cmd::timewait::run(*args),
         Command::Stun(args) => cmd::stun::run(args),
         Command::Doctor(args) => cmd::doctor::run(&args),
+        Command::Lab(args) => cmd::lab::run(args),
         Command::Completions(args) => cmd::completions::run(args, Cli::command()),
         Command::Man(args) => cmd::man::run(args, Cli::command()),
     };

@@ -16,11 +16,14 @@ pub const MAX_ANSWER: usize = HEADER + 2 * (4 + address::MAX) + TAIL;
 const TAIL: usize = 2 * (4 + address::MAX);
 
 /// Type, length and cookie of a Binding request without attributes, as one number.
-const PLAIN_REQUEST: u64 =
-    u64::from_be_bytes([0x00, 0x01, 0x00, 0x00, MAGIC_COOKIE[0], MAGIC_COOKIE[1], MAGIC_COOKIE[2], MAGIC_COOKIE[3]]);
+const PLAIN_REQUEST: u64 = u64::from_be_bytes(PLAIN_HEAD);
+
+/// What a Binding request without attributes begins with; its transaction id follows and ends it.
+pub const PLAIN_HEAD: [u8; 8] =
+    [0x00, 0x01, 0x00, 0x00, MAGIC_COOKIE[0], MAGIC_COOKIE[1], MAGIC_COOKIE[2], MAGIC_COOKIE[3]];
 
 /// The answers of one socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainAnswers {
     /// MAPPED-ADDRESS is sent too: RFC 5780 §6.1 wants it, so that a client sees whether a NAT rewrites addresses.
     mapped: bool,
@@ -42,6 +45,16 @@ impl PlainAnswers {
         answers.append(AttributeType::RESPONSE_ORIGIN, origin);
         answers.append(AttributeType::OTHER_ADDRESS, other);
         answers
+    }
+
+    /// True if MAPPED-ADDRESS follows XOR-MAPPED-ADDRESS.
+    pub const fn has_mapped(&self) -> bool {
+        self.mapped
+    }
+
+    /// The attributes behind the asker's address, the same in all answers.
+    pub fn tail(&self) -> &[u8] {
+        &self.tail[..self.tail_len]
     }
 
     fn append(&mut self, kind: AttributeType, address: SocketAddr) {

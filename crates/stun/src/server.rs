@@ -152,10 +152,7 @@ impl Server {
     /// sources share a place in the tables.
     pub fn new(config: Config, secret: [u8; 32], seed: u64, clock: Clock) -> Self {
         let mut rng = Rng::from_seed(seed);
-        let plain = Local::ALL.map(|local| match config.layout.other(local) {
-            Some(other) => PlainAnswers::with_behaviour(config.layout.address(local), other),
-            None => PlainAnswers::new(),
-        });
+        let plain = Local::ALL.map(|local| config.layout.plain_answers(local));
         let call_limiter = match config.calls {
             CallPolicy::Never => None,
             CallPolicy::Proven(limit) => Some(RateLimiter::new(limit, rng.next_u64())),

@@ -10,6 +10,8 @@
 //! say; here is what holds whatever the packet.
 
 mod choices;
+mod discovery;
+mod first_hop;
 mod intact;
 mod messages;
 pub mod nat;
@@ -32,7 +34,7 @@ pub struct Target {
 }
 
 /// All of them but netlink's attributes, which are with the system calls.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "packet_views", run: packets::views },
     Target { name: "packet_lines", run: packets::lines },
     Target { name: "captures", run: packets::captures },
@@ -47,6 +49,8 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "wg_quick", run: messages::quick },
     Target { name: "stun_messages", run: stun::messages },
     Target { name: "stun_client", run: stun::client },
+    Target { name: "discovery", run: discovery::run },
+    Target { name: "first_hop", run: first_hop::run },
 ];
 
 /// The target of a name.

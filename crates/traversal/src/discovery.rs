@@ -2,8 +2,9 @@
 //!
 //! A [`Discovery`] finds out, for one transport and one family of addresses, how mappings depend on the remote endpoint, who
 //! may send to them, how their ports are chosen and from how many addresses, whether hosts inside reach each other by them,
-//! whether early packets poison them, and, if asked to, how long they live. One server that knows RFC 5780 is enough for all;
-//! of several that only know Binding the mapping shows, and of the rest what a NAT shows to packets to its own address.
+//! whether early packets poison them, how far away the outermost filter is, and, if asked to, how long they live. One server
+//! that knows RFC 5780 is enough for all; of several that only know Binding the mapping shows, and of the rest what a NAT
+//! shows to packets to its own address.
 //!
 //! The parts run side by side, each with sockets of its own, since a socket that has sent to an endpoint can no longer tell
 //! whether that one is let in unasked. Questions are repeated until they are answered or have been lost more often than
@@ -11,10 +12,12 @@
 //!
 //! Sockets are effects: the machine asks for them ([`Output::Bind`]), is told of them, and gives them back.
 //!
-//! Not here: how many NATs there are and where, what a first hop would grant, and what follows for a connection.
+//! Not here: how many NATs there are, what a first hop would grant, and what follows for a connection: the
+//! [diagnosis](crate::diagnosis) says these from more than servers can tell.
 
 mod allocation;
 mod calls;
+mod depth;
 mod desk;
 mod evidence;
 mod filtering;
@@ -153,6 +156,8 @@ pub enum Output {
         to: SocketAddr,
         /// The datagram.
         bytes: Vec<u8>,
+        /// It dies after so many hops; as usual for `None`. For datagrams only.
+        hops: Option<u8>,
     },
     /// Close a socket and the connections from its port.
     Close {
@@ -223,6 +228,8 @@ struct Tracks {
     rounds: rounds::Track,
     samples: samples::Track,
     hairpin: hairpin::Track,
+    /// By UDP, with a server that answers from elsewhere.
+    depth: Option<depth::Track>,
     /// By TCP, with a server that may call back.
     calls: Option<calls::Track>,
     lifetimes: Vec<lifetime::Track>,
@@ -259,6 +266,9 @@ impl Discovery {
                 tracks.rounds.on_bound(now, &mut self.desk, socket);
                 tracks.samples.on_bound(now, &mut self.desk, socket);
                 tracks.hairpin.on_bound(now, &mut self.desk, socket);
+                if let Some(track) = &mut tracks.depth {
+                    track.on_bound(now, &mut self.desk, socket);
+                }
                 if let Some(track) = &mut tracks.calls {
                     track.on_bound(now, &mut self.desk, socket);
                 }
@@ -277,6 +287,9 @@ impl Discovery {
                 tracks.rounds.on_unbound(socket);
                 tracks.samples.on_unbound(socket);
                 tracks.hairpin.on_unbound(socket);
+                if let Some(track) = &mut tracks.depth {
+                    track.on_unbound(socket);
+                }
                 if let Some(track) = &mut tracks.calls {
                     track.on_unbound(socket);
                 }
@@ -318,6 +331,9 @@ impl Discovery {
                 tracks.rounds.on_settled(now, &mut self.desk, &settled);
                 tracks.samples.on_settled(&settled);
                 tracks.hairpin.on_settled(now, &mut self.desk, &settled);
+                if let Some(track) = &mut tracks.depth {
+                    track.on_settled(now, &mut self.desk, &settled);
+                }
                 if let Some(track) = &mut tracks.calls {
                     track.on_settled(now, &mut self.desk, &settled);
                 }
@@ -349,16 +365,22 @@ impl Discovery {
             (Some(longest), Transport::Datagram) => {
                 [false, true].map(|stream| lifetime::Track::start(desk, server, stream, longest)).into()
             }
-            (Some(_) | None, _) => Vec::new(),
+            (Some(longest), Transport::Stream) => vec![lifetime::Track::start(desk, server, false, longest)],
+            (None, _) => Vec::new(),
         };
         let calls = match self.settings.transport {
             Transport::Stream if with_behaviour => Some(calls::Track::start(desk, known.clone())),
+            Transport::Stream | Transport::Datagram => None,
+        };
+        let depth = match self.settings.transport {
+            Transport::Datagram if with_behaviour => Some(depth::Track::start(desk, known.clone())),
             Transport::Stream | Transport::Datagram => None,
         };
         let tracks = Tracks {
             rounds: rounds::Track::start(desk, known, self.settings.port),
             samples: samples::Track::start(now, server),
             hairpin: hairpin::Track::start(desk, server),
+            depth,
             calls,
             lifetimes,
             with_behaviour,
@@ -416,6 +438,7 @@ impl Tracks {
         self.rounds.is_over()
             && self.samples.is_over()
             && self.hairpin.is_over()
+            && self.depth.as_ref().is_none_or(depth::Track::is_over)
             && self.calls.as_ref().is_none_or(calls::Track::is_over)
             && self.lifetimes.iter().all(lifetime::Track::is_over)
     }
@@ -452,7 +475,12 @@ impl Machine for Discovery {
             Input::Unbound { socket } => self.on_unbound(now, socket),
             Input::Datagram { socket, from, bytes } => self.on_datagram(now, socket, from, bytes),
             Input::Message { socket, server, bytes } => self.desk.on_stream(now, socket, server, Some(&bytes)),
-            Input::Closed { socket, server } => self.desk.on_stream(now, socket, server, None),
+            Input::Closed { socket, server } => {
+                self.desk.on_stream(now, socket, server, None);
+                if let Stage::Asking(tracks) = &mut self.stage {
+                    tracks.lifetimes.iter_mut().for_each(|track| track.on_closed(&mut self.desk, socket));
+                }
+            }
             Input::Accepted { socket, from } => {
                 if let Stage::Asking(tracks) = &mut self.stage {
                     tracks.hairpin.on_accepted(now, &mut self.desk, socket, from);

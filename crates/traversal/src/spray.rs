@@ -21,13 +21,15 @@
 //!
 //! **What protects others.** All packets of an attempt go to one address, [`Remote::endpoint`]'s: by construction, since a
 //! packet is given a port only. That must be the address at which the registry itself sees the peer. Their number and rate are
-//! bounded ([`Limits`]), and they never go to ports below 1024.
-//! Nothing unauthenticated is answered, and what is answered gets one packet of its size. docs/security.md says more.
+//! bounded ([`Limits`]), how often there may be an attempt is too ([`Allowance`]), and they never go to ports below 1024.
+//! Nothing unauthenticated is answered, and a word gets one of its size, once. docs/security.md says more.
 //!
 //! Not here: signalling, sockets, WireGuard, the rewrite that hands a hole over, and the derivation of the secret.
 
+mod allowance;
 mod desk;
 mod opener;
+mod openings;
 mod prober;
 mod word;
 
@@ -36,6 +38,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
 
+pub use allowance::{Allowance, Denied};
 pub use word::Refused;
 
 use crate::ports::Guess;
@@ -263,13 +266,15 @@ pub struct Counters {
     pub mirrored: u32,
     /// Words that the secret does not fit.
     pub forged: u32,
-    /// Authentic words that were not answered, because [`MOST_ANSWERS`] were.
-    pub unanswered: u32,
+    /// Authentic words that came for the second time the same way, or after [`MOST_HEARD`].
+    pub repeated: u32,
+    /// Nominations by another socket than the one that they are about, and answers from another port.
+    pub misplaced: u32,
 }
 
-/// Answers to words that a peer repeats, at most: an attempt needs a dozen, and a recorded word that is sent again and again
-/// gets no more.
-pub const MOST_ANSWERS: u32 = 64;
+/// Words of the peer that count, at most: all its probes, and as many again. Each gets at most one answer of its size for each
+/// way that it comes, so this bounds what somebody can make of a host who sees the peer's words and carries them on.
+pub const MOST_HEARD: usize = 2_048;
 
 /// One attempt; see the module.
 #[derive(Debug)]
@@ -292,7 +297,7 @@ impl Spray {
         let mut desk = Desk::new(now, &settings);
         let refused = if !is_one_host(settings.remote.endpoint.ip()) {
             Some(Reason::NoTarget)
-        } else if settings.local.is_hard() && settings.remote.ports.is_hard() {
+        } else if !can_meet(&settings.local, &settings.remote.ports) {
             Some(Reason::Unpredictable)
         } else {
             None
@@ -314,10 +319,10 @@ impl Spray {
     }
 
     fn receive(&mut self, now: Instant, via: Via, from: SocketAddr, bytes: &[u8]) {
-        let Some(word) = self.desk.read(from, bytes) else { return };
+        let Some(said) = self.desk.read(via, from, bytes) else { return };
         match &mut self.side {
-            Side::Prober(prober) => prober.on_word(now, via, from.port(), word, &mut self.desk),
-            Side::Opener(opener) => opener.on_word(now, via, from.port(), word, &mut self.desk),
+            Side::Prober(prober) => prober.on_word(now, via, from.port(), said, &mut self.desk),
+            Side::Opener(opener) => opener.on_word(now, via, from.port(), said, &mut self.desk),
             Side::Refused => {}
         }
     }
@@ -365,9 +370,21 @@ impl Machine for Spray {
     }
 }
 
+/// Whether what is known of both NATs lets the two meet: one keeps its port, or both count. Against a NAT that draws, a
+/// NAT that counts is no help: each of its ports is good for one probe, towards one of the other's 64,512.
+const fn can_meet(local: &Guess, remote: &Guess) -> bool {
+    match (local, remote) {
+        (Guess::Fixed, _) | (_, Guess::Fixed) | (Guess::Sequential(_), Guess::Sequential(_)) => true,
+        (Guess::Sequential(_) | Guess::Block { .. } | Guess::Random { .. } | Guess::Unknown, _) => false,
+    }
+}
+
 /// Whether packets to it reach one host, which is not this one.
 fn is_one_host(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0);
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_broadcast)
 }
+
+#[cfg(test)]
+mod tests;

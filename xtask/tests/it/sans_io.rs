@@ -4,7 +4,7 @@ use crate::{files, workspace};
 
 /// The crates in which time, randomness and bytes come in as arguments.
 const SANS_IO: &[&str] =
-    &["sansio", "wire", "dns", "stun", "wg", "tunnel", "netfilter", "timewait", "traversal", "lab", "agent"];
+    &["sansio", "wire", "dns", "stun", "wg", "tunnel", "netfilter", "timewait", "traversal", "lab", "agent", "world"];
 
 /// What they may not name, outside tests.
 const FORBIDDEN: &[&str] = &[

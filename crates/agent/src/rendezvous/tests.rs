@@ -3,7 +3,7 @@ use pinhole_traversal::ports::Sequence;
 use super::*;
 
 fn guesses() -> [Option<Guess>; 3] {
-    [None, Some(Guess::Fixed), Some(Guess::Sequential(Sequence { next: 40_002, step: 2, others: 35 }))]
+    [None, Some(Guess::Fixed), Some(Guess::Sequential(Sequence { next: 40_002, step: 2, others: 35, age_ms: 150 }))]
 }
 
 #[test]

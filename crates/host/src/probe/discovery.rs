@@ -70,7 +70,11 @@ pub async fn discover(route: &Route, settings: Settings, mut observed: impl FnMu
                 Event::Closed { socket, server } => Input::Closed { socket, server },
                 Event::Accepted { socket, from } => Input::Accepted { socket, from },
             },
-            () = sleep => Input::Timeout,
+            () = sleep => {
+                // What has come meanwhile comes before the clock: a busy host would ask again what is answered.
+                tokio::task::yield_now().await;
+                arriving.try_recv().unwrap_or(Input::Timeout)
+            }
         };
         machine.handle_input(now(), input);
     }
@@ -137,24 +141,46 @@ impl Driver {
     /// Sends and closes. What cannot be sent is lost, as it might be on the way.
     fn act(&mut self, output: Output) {
         match output {
-            Output::Send { socket, to, bytes } | Output::Knock { socket, to, bytes } => {
-                match (self.sockets.get(&socket), self.transport) {
-                    (Some((socket, _)), Transport::Datagram) => {
-                        // Directly: the runtime does not know a new socket to be writable before it has waited for it. A
-                        // first error may be an earlier datagram's (an ICMP error); it is taken, and this one goes.
-                        let (socket, to) = (SockRef::from(&**socket), to.into());
-                        let _ = socket.send_to(&bytes, &to).or_else(|_| socket.send_to(&bytes, &to));
-                    }
-                    (None, Transport::Datagram) => {}
-                    (_, Transport::Stream) => self.streams.knock(socket, to),
-                }
-            }
+            Output::Send { socket, to, bytes } => self.send(socket, to, &bytes),
+            Output::Knock { socket, to, bytes, hops: Some(hops) } => self.send_near(socket, to, &bytes, hops),
+            Output::Knock { socket, to, bytes, hops: None } => match self.transport {
+                Transport::Datagram => self.send(socket, to, &bytes),
+                Transport::Stream => self.streams.knock(socket, to),
+            },
             Output::Stream { socket, to, bytes } => self.streams.send(socket, to, bytes),
             Output::Close { socket } => {
                 self.sockets.remove(&socket);
                 self.streams.close(socket);
             }
             Output::Bind { .. } | Output::Progress(_) | Output::Done(_) => {}
+        }
+    }
+
+    /// Sends directly: the runtime does not know a new socket to be writable before it has waited for it. A first error may be an
+    /// earlier datagram's (an ICMP error); it is taken, and this one goes.
+    fn send(&self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+        let Some((socket, _)) = self.sockets.get(&socket) else { return };
+        let (socket, to) = (SockRef::from(&**socket), to.into());
+        let _ = socket.send_to(bytes, &to).or_else(|_| socket.send_to(bytes, &to));
+    }
+
+    /// Sends what dies after so many hops. A socket that cannot be told so sends nothing, which would go too far.
+    fn send_near(&self, socket: SocketId, to: SocketAddr, bytes: &[u8], hops: u8) {
+        let Some((bound, _)) = self.sockets.get(&socket) else { return };
+        let reference = SockRef::from(&**bound);
+        let live = |hops| match to {
+            SocketAddr::V4(_) => reference.set_ttl_v4(hops),
+            SocketAddr::V6(_) => reference.set_unicast_hops_v6(hops),
+        };
+        let usual = match to {
+            SocketAddr::V4(_) => reference.ttl_v4(),
+            SocketAddr::V6(_) => reference.unicast_hops_v6(),
+        };
+        let Ok(usual) = usual else { return };
+        if live(hops.into()).is_ok() {
+            self.send(socket, to, bytes);
+            // It was set before, so it can be set again.
+            let _ = live(usual);
         }
     }
 }

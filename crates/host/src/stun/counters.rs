@@ -17,6 +17,8 @@ pub enum Counter {
     StreamReceived,
     /// Answers and orders sent, by whatever way.
     Sent,
+    /// Those among them that an XDP program sent.
+    SentByXdp,
     /// Bytes sent by UDP.
     UdpBytesOut,
     /// Answers from another socket than was asked, or to another port.
@@ -52,6 +54,7 @@ impl Counter {
         Self::UdpBytesIn,
         Self::StreamReceived,
         Self::Sent,
+        Self::SentByXdp,
         Self::UdpBytesOut,
         Self::SentElsewhere,
         Self::Partner,
@@ -74,6 +77,7 @@ impl Counter {
             Self::UdpBytesIn => "udp_bytes_in",
             Self::StreamReceived => "stream_received",
             Self::Sent => "sent",
+            Self::SentByXdp => "sent_by_xdp",
             Self::UdpBytesOut => "udp_bytes_out",
             Self::SentElsewhere => "sent_elsewhere",
             Self::Partner => "partner",

@@ -1,7 +1,9 @@
 //! Asks a STUN server as fast as it answers, and tells how fast that is.
 //!
 //! Each socket keeps a window of requests outstanding, sent and received in batches, so that one core asks faster than any
-//! server on another core answers. Every answer is looked at: its request must be outstanding, and the address in it our own.
+//! server on another core answers; or requests are sent when they are due, at a rate, and an answer's wait begins when its request
+//! was due, whether it could be sent then or not. Every answer is looked at: its request must be outstanding, and the address in
+//! it our own.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -29,6 +31,8 @@ pub struct Load {
     pub sockets: usize,
     /// Requests outstanding per socket, at most 4,096.
     pub window: usize,
+    /// Requests a second, whether they are answered or not; `None`: as fast as the windows allow.
+    pub rate: Option<f64>,
     /// For how long.
     pub duration: Duration,
     /// Take the address in each answer for ours only if it is the socket's own: false behind a NAT.
@@ -71,6 +75,7 @@ pub fn run(load: &Load) -> io::Result<Measured> {
     let mut measured = Measured::default();
     let start = Instant::now();
     let mut waited = start;
+    let mut schedule = load.rate.map(|rate| Schedule { start, rate, next: 0 });
     loop {
         let now = Instant::now();
         if now.duration_since(start) >= load.duration {
@@ -78,7 +83,10 @@ pub fn run(load: &Load) -> io::Result<Measured> {
         }
         let mut idle = true;
         for client in &mut clients {
-            client.ask(load.window.clamp(1, REMEMBERED / 2))?;
+            measured.lost += match &mut schedule {
+                Some(schedule) => client.ask_on_time(schedule, now)?,
+                None => client.ask(load.window.clamp(1, REMEMBERED / 2))?,
+            };
             idle &= client.take(&mut measured)? == 0;
         }
         if !idle {
@@ -91,7 +99,40 @@ pub fn run(load: &Load) -> io::Result<Measured> {
         }
     }
     measured.elapsed = start.elapsed();
+    if schedule.is_some() {
+        // What is still under way is awaited: it was asked for within the time.
+        let mut waited = Instant::now();
+        while clients.iter().any(|client| client.outstanding > 0) && waited.elapsed() < LOST {
+            for client in &mut clients {
+                if client.take(&mut measured)? > 0 {
+                    waited = Instant::now();
+                }
+            }
+        }
+        measured.lost += clients.iter_mut().map(Client::forget).sum::<u64>();
+    }
     Ok(measured)
+}
+
+/// When requests are due.
+struct Schedule {
+    start: Instant,
+    /// Per second.
+    rate: f64,
+    /// The number of the next one.
+    next: u64,
+}
+
+impl Schedule {
+    /// How many are due now.
+    fn due(&self, now: Instant) -> usize {
+        ((now.duration_since(self.start).as_secs_f64() * self.rate) as u64).saturating_sub(self.next) as usize
+    }
+
+    /// When this one of the next ones is due.
+    fn at(&self, index: usize) -> Instant {
+        self.start + Duration::from_secs_f64((self.next + index as u64) as f64 / self.rate)
+    }
 }
 
 /// A request without an answer.
@@ -143,20 +184,36 @@ impl Client {
         })
     }
 
-    /// Sends requests until `window` are outstanding, at most one batch.
-    fn ask(&mut self, window: usize) -> io::Result<()> {
+    /// Sends requests until `window` are outstanding, at most one batch; how many that nobody answered were forgotten for it.
+    fn ask(&mut self, window: usize) -> io::Result<u64> {
         let count = window.saturating_sub(self.outstanding).min(BATCH);
         // Half a batch at least: small calls would make the generator the slower side.
         if count < (BATCH.min(window) / 2).max(1) {
-            return Ok(());
+            return Ok(0);
         }
+        let now = Instant::now();
+        self.send(count, |_| now).map(|(_, lost)| lost)
+    }
+
+    /// Sends what is due, at most one batch; how many that nobody answered were forgotten for it.
+    fn ask_on_time(&mut self, schedule: &mut Schedule, now: Instant) -> io::Result<u64> {
+        let count = schedule.due(now).min(BATCH);
+        if count == 0 {
+            return Ok(0);
+        }
+        let (sent, lost) = self.send(count, |index| schedule.at(index))?;
+        schedule.next += sent as u64;
+        Ok(lost)
+    }
+
+    /// Sends some requests, whose waits begin `at` these moments: how many were sent, and how many were forgotten for it.
+    fn send(&mut self, count: usize, at: impl Fn(usize) -> Instant) -> io::Result<(usize, u64)> {
         let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
-        for (at, (vector, request)) in vectors.iter_mut().zip(self.requests.iter_mut()).enumerate().take(count) {
-            request[16..].copy_from_slice(&self.next.wrapping_add(at as u32).to_be_bytes());
+        for (index, (vector, request)) in vectors.iter_mut().zip(self.requests.iter_mut()).enumerate().take(count) {
+            request[16..].copy_from_slice(&self.next.wrapping_add(index as u32).to_be_bytes());
             *vector = libc::iovec { iov_base: request.as_mut_ptr().cast(), iov_len: request.len() };
         }
         let mut headers = headers(&mut vectors);
-        let now = Instant::now();
         // SAFETY: `count` headers point at vectors that point at requests; sendmmsg only reads them.
         let sent = unsafe {
             libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT)
@@ -166,12 +223,15 @@ impl Client {
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return Err(io::Error::last_os_error()),
         };
-        for _ in 0..sent {
-            self.sent[self.next as usize % REMEMBERED] = Some(Sent { number: self.next, at: now, lost: false });
+        let mut lost = 0;
+        for index in 0..sent {
+            let place = &mut self.sent[self.next as usize % REMEMBERED];
+            let before = place.replace(Sent { number: self.next, at: at(index), lost: false });
+            lost += u64::from(before.is_some_and(|before| !before.lost));
             self.next = self.next.wrapping_add(1);
         }
-        self.outstanding += sent;
-        Ok(())
+        self.outstanding = (self.outstanding + sent).saturating_sub(lost as usize);
+        Ok((sent, lost))
     }
 
     /// Takes what has been answered.

@@ -23,6 +23,7 @@ use super::shard::{Granted, Outlets, Shard, Shared};
 use super::sites::{BindError, Bound, BoundAt, Site};
 use super::tcp::{Acceptor, Desk, Room};
 use super::tls::Tls;
+use super::xdp::{self, Xdp};
 
 /// Calls that may wait for the task that makes them.
 const CALL_QUEUE: usize = 256;
@@ -50,6 +51,8 @@ pub struct Config {
     pub legacy: bool,
     /// How many connections there may be.
     pub connections: usize,
+    /// Interfaces whose plain requests are answered before they reach a socket. Without effect where there are accounts.
+    pub xdp: Vec<xdp::Wish>,
     /// Random: makes nonces, and hides which sources share a place in tables.
     pub secret: [u8; 32],
 }
@@ -68,6 +71,7 @@ impl Config {
             accounts: None,
             legacy: true,
             connections: 4_096,
+            xdp: Vec::new(),
             secret,
         }
     }
@@ -91,6 +95,8 @@ pub struct Server {
     layouts: Vec<Layout>,
     addresses: Vec<SocketAddr>,
     tls_addresses: Vec<SocketAddr>,
+    /// First to go: nothing answers for sockets that are closed.
+    xdp: Option<Xdp>,
     tallies: Vec<Arc<Tally>>,
     sockets: Vec<Arc<OwnedFd>>,
     threads: Vec<JoinHandle<()>>,
@@ -120,6 +126,7 @@ impl Server {
             layouts: Vec::new(),
             addresses: Vec::new(),
             tls_addresses: Vec::new(),
+            xdp: None,
             tallies: Vec::new(),
             sockets: Vec::new(),
             threads: Vec::new(),
@@ -130,11 +137,14 @@ impl Server {
         let mut start =
             Start { config, clock, rng: Rng::from_seed(seed), room: Room::new(config.connections), calls, stopped };
         let mut phones = Vec::new();
+        let mut answers = Vec::new();
         for site in &config.sites {
-            phones.push(
-                server
-                    .start_site(&mut start, site.bind(shards, config.tcp, config.tls.as_ref().map(|tls| tls.port))?)?,
-            );
+            let bound = site.bind(shards, config.tcp, config.tls.as_ref().map(|tls| tls.port))?;
+            answers.extend(bound.at.iter().map(|at| (at.address, bound.layout.plain_answers(at.local))));
+            phones.push(server.start_site(&mut start, bound)?);
+        }
+        if !config.xdp.is_empty() && config.accounts.is_none() {
+            server.xdp = Some(Xdp::new(config.xdp.clone(), answers, config.limit, start.rng.next_u64()));
         }
         let task = calls::run(Arc::clone(&server.shared), phones, granted, start.stopped.clone());
         server.tasks.push(tokio::spawn(task));
@@ -233,7 +243,16 @@ impl Server {
     pub fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         self.tallies.iter().for_each(|tally| tally.read_into(&mut sum));
+        if let Some(xdp) = &self.xdp {
+            xdp.count(&mut sum);
+        }
         sum
+    }
+
+    /// Has XDP programs where [`Config::xdp`] wants them, for the interfaces and addresses that there are now; to be called once,
+    /// and whenever these have changed. What is news since the last time.
+    pub fn follow_interfaces(&mut self) -> Vec<xdp::Report> {
+        self.xdp.as_mut().map(Xdp::follow).unwrap_or_default()
     }
 
     /// Stops answering, closes all connections and waits until that is done.
@@ -246,7 +265,8 @@ impl Server {
     }
 
     /// Tells threads and tasks to end.
-    fn signal(&self) {
+    fn signal(&mut self) {
+        self.xdp = None;
         self.shared.stop.store(true, Ordering::Release);
         self.stop.send_replace(true);
         for socket in &self.sockets {

@@ -1,17 +1,19 @@
-//! Asks the first hop what it is and whether it maps ports: by PCP, NAT-PMP and UPnP side by side.
+//! Asks the first hop what it is and whether it maps ports: by PCP, NAT-PMP and UPnP side by side. Over IPv6 PCP and UPnP open
+//! pinholes in its firewall.
 //!
 //! Whether a port can be had shows only if one is asked for: a free one of ours is mapped for a moment and given back. Nobody
 //! listens there, and existing mappings are not touched.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant as SystemInstant};
 
 use pinhole_sansio::{Instant, Machine};
 use pinhole_traversal::diagnosis::facts::{FirstHop, Service};
+use pinhole_traversal::firsthop::client::{Client, Dialect, Failure, Input, Output};
 use pinhole_traversal::firsthop::{Protocol, natpmp, pcp, upnp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 
 /// A second request of PCP leaves after three seconds (RFC 6887 §8.1.1); one that is answered late is none for a person.
@@ -32,157 +34,145 @@ const QUEUE: usize = 16;
 /// What to ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The first hop.
-    pub gateway: Ipv4Addr,
-    /// The address from which it is reached.
-    pub own: Ipv4Addr,
+    /// The way of IPv4, if there is one through a router.
+    pub v4: Option<Way<Ipv4Addr>>,
+    /// The way of IPv6.
+    pub v6: Option<Way<SocketAddrV6>>,
     /// Whether to ask for a port.
     pub maps: bool,
     /// Makes nonces: take it from the system's generator.
     pub seed: u64,
 }
 
+/// A first hop, and from where it is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<A> {
+    /// The router. An IPv6 one has the interface as its scope, and no port.
+    pub gateway: A,
+    /// The address that packets to the Internet leave with.
+    pub own: IpAddr,
+}
+
+impl Way<SocketAddrV6> {
+    /// The way through `interface`, of this network namespace.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn through(interface: &str, router: Ipv6Addr, own: Ipv6Addr) -> io::Result<Self> {
+        let any = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        let scope = rustix::net::netdevice::name_to_index(&any, interface)?;
+        Ok(Self { gateway: SocketAddrV6::new(router, 0, 0, scope), own: own.into() })
+    }
+
+    fn at(self, port: u16) -> SocketAddr {
+        let mut gateway = self.gateway;
+        gateway.set_port(port);
+        gateway.into()
+    }
+}
+
 /// Asks by all protocols.
 pub async fn ask(settings: Settings) -> FirstHop {
-    let (pcp, nat_pmp, upnp) = tokio::join!(by_pcp(settings), by_nat_pmp(settings), by_upnp(settings));
+    let Settings { v4, v6, maps, seed } = settings;
+    let by_v4 = async |way: Way<Ipv4Addr>| {
+        let server = SocketAddr::new(way.gateway.into(), pcp::PORT);
+        tokio::join!(by_pcp(server, way.own, maps, seed), by_nat_pmp(server, way.own, maps), by_upnp(way, v6, maps))
+    };
+    let by_v4 = async {
+        match v4 {
+            Some(way) => by_v4(way).await,
+            None => (Ok(Service::NotAsked), Ok(Service::NotAsked), Ok((Service::NotAsked, Service::NotAsked))),
+        }
+    };
+    let by_v6 = async {
+        match v6 {
+            Some(way) => by_pcp(way.at(pcp::PORT), way.own, maps, seed ^ 6).await,
+            None => Ok(Service::NotAsked),
+        }
+    };
+    let ((pcp, nat_pmp, upnp), pcp_v6) = tokio::join!(by_v4, by_v6);
     let or_silent = |service: io::Result<Service>| service.unwrap_or(Service::Silent);
-    FirstHop { pcp: or_silent(pcp), nat_pmp: or_silent(nat_pmp), upnp: or_silent(upnp) }
+    let (upnp, upnp_v6) = upnp.unwrap_or((Service::Silent, Service::Silent));
+    FirstHop { pcp: or_silent(pcp), nat_pmp: or_silent(nat_pmp), upnp, pcp_v6: or_silent(pcp_v6), upnp_v6 }
 }
 
 /// A port of ours that nobody else uses meanwhile.
-async fn reserve(own: Ipv4Addr) -> io::Result<(UdpSocket, u16)> {
+async fn reserve(own: IpAddr) -> io::Result<(UdpSocket, u16)> {
     let socket = UdpSocket::bind((own, 0)).await?;
     let port = socket.local_addr()?.port();
     Ok((socket, port))
 }
 
-async fn connect(settings: Settings, port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((settings.own, 0)).await?;
-    // A connected socket hears that nobody listens, and nobody else.
-    socket.connect((settings.gateway, port)).await?;
+/// A socket that hears that nobody listens at `server`, and nobody else.
+async fn connect(own: IpAddr, server: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((own, 0)).await?;
+    socket.connect(server).await?;
     Ok(socket)
 }
 
-async fn by_pcp(settings: Settings) -> io::Result<Service> {
-    let socket = connect(settings, pcp::PORT).await?;
-    let (_reserved, port) = reserve(settings.own).await?;
-    let server = SocketAddr::new(settings.gateway.into(), pcp::PORT);
-    let mut client = pcp::Client::new(server, settings.own.into(), settings.seed);
+async fn by_pcp(server: SocketAddr, own: IpAddr, maps: bool, seed: u64) -> io::Result<Service> {
+    let mut driver = Driver::new(pcp::Client::new(server, own, seed), connect(own, server).await?, server);
+    let (_reserved, port) = reserve(own).await?;
     let mut nonce = [0; 12];
-    nonce[..8].copy_from_slice(&settings.seed.to_be_bytes());
-    let map = |lifetime| pcp::Request::Map {
-        nonce,
-        protocol: Protocol::Udp,
-        internal: port,
-        suggested: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
-        lifetime,
-    };
-    let mut clock = Clock::new();
-    let mut request = async |request, patience| {
-        client.handle_input(clock.now(), pcp::Input::Ask { request, patience });
-        let input = |read: Read| match read {
-            Read::Datagram(bytes) => pcp::Input::Datagram { from: server, bytes },
-            Read::Unreachable => pcp::Input::Unreachable,
-        };
-        let take = |output| match output {
-            pcp::Output::Transmit { bytes, .. } => Step::Send(bytes),
-            pcp::Output::Done(result) => Step::Done(result),
-            pcp::Output::Restarted => Step::Nothing,
-        };
-        drive(&mut client, &socket, &mut clock, input, take).await
-    };
-    let first = if settings.maps { map(LEASE_S) } else { pcp::Request::Announce };
-    Ok(match request(first, PCP_PATIENCE).await {
+    nonce[..8].copy_from_slice(&seed.to_be_bytes());
+    let any = if own.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let suggested = SocketAddr::new(any, port);
+    let map = |lifetime| pcp::Request::Map { nonce, protocol: Protocol::Udp, internal: port, suggested, lifetime };
+    let first = if maps { map(LEASE_S) } else { pcp::Request::Announce };
+    Ok(match driver.request(first, PCP_PATIENCE).await {
         Ok(pcp::Reply::Announced) => Service::Works { external: None, mapped: None },
         Ok(pcp::Reply::Mapped { external, .. }) => {
-            let _ = request(map(0), RETURN_PATIENCE).await;
+            let _ = driver.request(map(0), RETURN_PATIENCE).await;
             Service::Works { external: Some(external.ip()), mapped: Some(external) }
         }
-        Err(pcp::Failure::NoAnswer | pcp::Failure::Refused { refusal: pcp::Refusal::UnsupportedVersion, .. }) => {
+        Err(Failure::NoAnswer | Failure::Refused(pcp::Refused { refusal: pcp::Refusal::UnsupportedVersion, .. })) => {
             Service::Silent
         }
-        Err(pcp::Failure::Refused { refusal, .. }) => Service::Refuses { reason: refusal.to_string(), external: None },
+        Err(Failure::Refused(refused)) => Service::Refuses { reason: refused.refusal.to_string(), external: None },
     })
 }
 
-async fn by_nat_pmp(settings: Settings) -> io::Result<Service> {
-    let socket = connect(settings, natpmp::PORT).await?;
-    let (_reserved, port) = reserve(settings.own).await?;
-    let gateway = SocketAddr::new(settings.gateway.into(), natpmp::PORT);
-    let mut client = natpmp::Client::new(gateway);
+async fn by_nat_pmp(gateway: SocketAddr, own: IpAddr, maps: bool) -> io::Result<Service> {
+    let mut driver = Driver::new(natpmp::Client::new(gateway), connect(own, gateway).await?, gateway);
+    let (_reserved, port) = reserve(own).await?;
     let map =
         |lifetime, suggested| natpmp::Request::Map { protocol: Protocol::Udp, internal: port, suggested, lifetime };
-    let mut clock = Clock::new();
-    let mut request = async |request, patience| {
-        client.handle_input(clock.now(), natpmp::Input::Ask { request, patience });
-        let input = |read: Read| match read {
-            Read::Datagram(bytes) => natpmp::Input::Datagram { from: gateway, bytes },
-            Read::Unreachable => natpmp::Input::Unreachable,
-        };
-        let take = |output| match output {
-            natpmp::Output::Transmit { bytes, .. } => Step::Send(bytes),
-            natpmp::Output::Done(result) => Step::Done(result),
-            natpmp::Output::Restarted => Step::Nothing,
-        };
-        drive(&mut client, &socket, &mut clock, input, take).await
-    };
-    let external = match request(natpmp::Request::ExternalAddress, NATPMP_PATIENCE).await {
+    let external = match driver.request(natpmp::Request::ExternalAddress, NATPMP_PATIENCE).await {
         Ok(natpmp::Reply::ExternalAddress(external)) => Some(IpAddr::V4(external)).filter(|ip| !ip.is_unspecified()),
         Ok(natpmp::Reply::Mapped { .. }) => None,
-        Err(natpmp::Failure::NoAnswer | natpmp::Failure::Refused(natpmp::Refusal::UnsupportedVersion)) => {
+        Err(Failure::NoAnswer | Failure::Refused(natpmp::Refusal::UnsupportedVersion)) => {
             return Ok(Service::Silent);
         }
-        Err(natpmp::Failure::Refused(refusal)) => {
+        Err(Failure::Refused(refusal)) => {
             return Ok(Service::Refuses { reason: refusal.to_string(), external: None });
         }
     };
-    if !settings.maps {
+    if !maps {
         return Ok(Service::Works { external, mapped: None });
     }
-    Ok(match request(map(LEASE_S, port), NATPMP_PATIENCE).await {
+    Ok(match driver.request(map(LEASE_S, port), NATPMP_PATIENCE).await {
         Ok(natpmp::Reply::Mapped { external: port, .. }) => {
-            let _ = request(map(0, 0), RETURN_PATIENCE).await;
+            let _ = driver.request(map(0, 0), RETURN_PATIENCE).await;
             let ip = external.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             Service::Works { external, mapped: Some(SocketAddr::new(ip, port)) }
         }
         Ok(natpmp::Reply::ExternalAddress(_)) => Service::Works { external, mapped: None },
-        Err(natpmp::Failure::NoAnswer) => Service::Refuses { reason: "no answer".into(), external },
-        Err(natpmp::Failure::Refused(refusal)) => Service::Refuses { reason: refusal.to_string(), external },
+        Err(Failure::NoAnswer) => Service::Refuses { reason: "no answer".into(), external },
+        Err(Failure::Refused(refusal)) => Service::Refuses { reason: refusal.to_string(), external },
     })
 }
 
-async fn by_upnp(settings: Settings) -> io::Result<Service> {
-    let (_reserved, port) = reserve(settings.own).await?;
-    let mut driver = Upnp::new(settings).await?;
-    let external = match driver.request(upnp::Request::ExternalAddress, UPNP_PATIENCE).await {
-        Ok(upnp::Reply::ExternalAddress(external)) => external,
-        Ok(upnp::Reply::Mapped { .. } | upnp::Reply::Unmapped) => None,
-        Err(upnp::Failure::NoGateway) => return Ok(Service::Silent),
-        Err(failure @ (upnp::Failure::Broken | upnp::Failure::Refused { .. })) => {
-            return Ok(Service::Refuses { reason: failure.to_string(), external: None });
-        }
+/// By UPnP over IPv4, and of the same gateway a pinhole over IPv6.
+async fn by_upnp(way: Way<Ipv4Addr>, v6: Option<Way<SocketAddrV6>>, maps: bool) -> io::Result<(Service, Service)> {
+    let IpAddr::V4(own) = way.own else { return Ok((Service::NotAsked, Service::NotAsked)) };
+    let mut driver = Upnp::new(way.gateway, own, v6).await?;
+    let mapped = driver.map(own, maps).await?;
+    let opened = match v6.filter(|_| maps && mapped != Service::Silent) {
+        Some(way) => driver.open(way).await?,
+        None if mapped == Service::Silent && v6.is_some() => Service::Silent,
+        None => Service::NotAsked,
     };
-    if !settings.maps {
-        return Ok(Service::Works { external, mapped: None });
-    }
-    let map = upnp::Request::Map {
-        protocol: Protocol::Udp,
-        client: settings.own,
-        internal: port,
-        suggested: port,
-        lifetime: LEASE_S,
-    };
-    Ok(match driver.request(map, UPNP_PATIENCE).await {
-        Ok(upnp::Reply::Mapped { external: port, .. }) => {
-            // A permanent one would stay for ever, so this waits as long as for all else.
-            let _ =
-                driver.request(upnp::Request::Unmap { protocol: Protocol::Udp, external: port }, UPNP_PATIENCE).await;
-            let ip = external.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            Service::Works { external, mapped: Some(SocketAddr::new(ip, port)) }
-        }
-        Ok(upnp::Reply::ExternalAddress(_) | upnp::Reply::Unmapped) => Service::Works { external, mapped: None },
-        Err(failure) => Service::Refuses { reason: failure.to_string(), external },
-    })
+    Ok((mapped, opened))
 }
 
 /// Time since its beginning, as machines want it.
@@ -202,47 +192,42 @@ impl Clock {
     }
 }
 
-/// What a connected socket brings.
-enum Read {
-    Datagram(Vec<u8>),
-    Unreachable,
+/// The driver of PCP and NAT-PMP.
+struct Driver<D: Dialect> {
+    client: Client<D>,
+    socket: UdpSocket,
+    server: SocketAddr,
+    clock: Clock,
 }
 
-/// What an output means to the driver.
-enum Step<T> {
-    Send(Vec<u8>),
-    Done(T),
-    Nothing,
-}
+impl<D: Dialect> Driver<D> {
+    fn new(client: Client<D>, socket: UdpSocket, server: SocketAddr) -> Self {
+        Self { client, socket, server, clock: Clock::new() }
+    }
 
-/// Runs a machine that talks to one server by datagrams, until its request has ended.
-async fn drive<M: Machine, T>(
-    machine: &mut M,
-    socket: &UdpSocket,
-    clock: &mut Clock,
-    input: impl Fn(Read) -> M::Input,
-    take: impl Fn(M::Output) -> Step<T>,
-) -> T {
-    let mut buffer = [0; 1_500];
-    loop {
-        while let Some(output) = machine.poll_output() {
-            match take(output) {
-                // What cannot be sent is lost, as it might be on the way.
-                Step::Send(bytes) => drop(socket.send(&bytes).await),
-                Step::Done(result) => return result,
-                Step::Nothing => {}
+    async fn request(&mut self, request: D::Request, patience: Duration) -> Result<D::Reply, Failure<D::Refusal>> {
+        self.client.handle_input(self.clock.now(), Input::Ask { request, patience });
+        let mut buffer = [0; 1_500];
+        loop {
+            while let Some(output) = self.client.poll_output() {
+                match output {
+                    // What cannot be sent is lost, as it might be on the way.
+                    Output::Transmit { bytes, .. } => drop(self.socket.send(&bytes).await),
+                    Output::Done(result) => return result,
+                    Output::Restarted => {}
+                }
             }
+            let deadline = self.client.poll_timeout().map_or(self.clock.now(), |deadline| deadline.at);
+            let next = tokio::select! {
+                read = self.socket.recv(&mut buffer) => match read {
+                    Ok(length) => Input::Datagram { from: self.server, bytes: buffer[..length].to_vec() },
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Unreachable,
+                    Err(_) => Input::Timeout,
+                },
+                () = self.clock.sleep_until(deadline) => Input::Timeout,
+            };
+            self.client.handle_input(self.clock.now(), next);
         }
-        let deadline = machine.poll_timeout().map_or(clock.now(), |deadline| deadline.at);
-        let next = tokio::select! {
-            read = socket.recv(&mut buffer) => match read {
-                Ok(length) => input(Read::Datagram(buffer[..length].to_vec())),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => input(Read::Unreachable),
-                Err(_) => M::timeout(),
-            },
-            () = clock.sleep_until(deadline) => M::timeout(),
-        };
-        machine.handle_input(clock.now(), next);
     }
 }
 
@@ -251,21 +236,72 @@ struct Upnp {
     client: upnp::Client,
     socket: UdpSocket,
     own: Ipv4Addr,
+    own_v6: Option<IpAddr>,
     clock: Clock,
     answers: mpsc::Receiver<upnp::Input>,
     sender: mpsc::Sender<upnp::Input>,
 }
 
 impl Upnp {
-    async fn new(settings: Settings) -> io::Result<Self> {
-        let socket = UdpSocket::bind((settings.own, 0)).await?;
+    async fn new(gateway: Ipv4Addr, own: Ipv4Addr, v6: Option<Way<SocketAddrV6>>) -> io::Result<Self> {
+        let socket = UdpSocket::bind((own, 0)).await?;
         let reference = socket2::SockRef::from(&socket);
-        reference.set_multicast_if_v4(&settings.own)?;
+        reference.set_multicast_if_v4(&own)?;
         // UDA 1.1 §1.3.2: 2 by default.
         reference.set_multicast_ttl_v4(2)?;
         let (sender, answers) = mpsc::channel(QUEUE);
-        let client = upnp::Client::new(settings.gateway.into());
-        Ok(Self { client, socket, own: settings.own, clock: Clock::new(), answers, sender })
+        let client = upnp::Client::new(gateway.into());
+        let own_v6 = v6.map(|way| way.own);
+        Ok(Self { client, socket, own, own_v6, clock: Clock::new(), answers, sender })
+    }
+
+    /// Asks for the outside address, and for a port.
+    async fn map(&mut self, own: Ipv4Addr, maps: bool) -> io::Result<Service> {
+        let external = match self.request(upnp::Request::ExternalAddress, UPNP_PATIENCE).await {
+            Ok(upnp::Reply::ExternalAddress(external)) => external,
+            Ok(_) => None,
+            Err(upnp::Failure::NoGateway) => return Ok(Service::Silent),
+            Err(failure) => return Ok(Service::Refuses { reason: failure.to_string(), external: None }),
+        };
+        if !maps {
+            return Ok(Service::Works { external, mapped: None });
+        }
+        let (_reserved, port) = reserve(own.into()).await?;
+        let map = upnp::Request::Map {
+            protocol: Protocol::Udp,
+            client: own,
+            internal: port,
+            suggested: port,
+            lifetime: LEASE_S,
+        };
+        Ok(match self.request(map, UPNP_PATIENCE).await {
+            Ok(upnp::Reply::Mapped { external: port, .. }) => {
+                // A permanent one would stay for ever, so this waits as long as for all else.
+                let unmap = upnp::Request::Unmap { protocol: Protocol::Udp, external: port };
+                let _ = self.request(unmap, UPNP_PATIENCE).await;
+                let ip = external.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                Service::Works { external, mapped: Some(SocketAddr::new(ip, port)) }
+            }
+            Ok(_) => Service::Works { external, mapped: None },
+            Err(failure) => Service::Refuses { reason: failure.to_string(), external },
+        })
+    }
+
+    /// Asks for a pinhole in the firewall.
+    async fn open(&mut self, way: Way<SocketAddrV6>) -> io::Result<Service> {
+        let IpAddr::V6(client) = way.own else { return Ok(Service::NotAsked) };
+        let (_reserved, port) = reserve(way.own).await?;
+        let gateway = way.gateway;
+        let open = upnp::Request::Open { gateway, protocol: Protocol::Udp, client, port, lifetime: LEASE_S };
+        Ok(match self.request(open, UPNP_PATIENCE).await {
+            Ok(upnp::Reply::Opened { id }) => {
+                let _ = self.request(upnp::Request::Close { gateway, id }, UPNP_PATIENCE).await;
+                Service::Works { external: Some(way.own), mapped: Some(SocketAddr::new(way.own, port)) }
+            }
+            Ok(_) => Service::Works { external: None, mapped: None },
+            Err(upnp::Failure::NoFirewall | upnp::Failure::NoGateway) => Service::Silent,
+            Err(failure) => Service::Refuses { reason: failure.to_string(), external: None },
+        })
     }
 
     async fn request(&mut self, request: upnp::Request, patience: Duration) -> Result<upnp::Reply, upnp::Failure> {
@@ -276,7 +312,9 @@ impl Upnp {
                 match output {
                     upnp::Output::Transmit { to, bytes } => drop(self.socket.send_to(&bytes, to).await),
                     upnp::Output::Exchange { exchange, to, bytes } => {
-                        let (own, sender) = (self.own, self.sender.clone());
+                        let own_v6 = self.own_v6.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+                        let own = if to.is_ipv4() { self.own.into() } else { own_v6 };
+                        let sender = self.sender.clone();
                         tokio::spawn(async move {
                             let input = match exchange_with(own, to, &bytes).await {
                                 Ok(bytes) => upnp::Input::Response { exchange, bytes },
@@ -304,9 +342,9 @@ impl Upnp {
 }
 
 /// Sends a request by TCP and reads the response.
-async fn exchange_with(own: Ipv4Addr, to: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
-    let socket = tokio::net::TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(own.into(), 0))?;
+async fn exchange_with(own: IpAddr, to: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(own, 0))?;
     let connecting = tokio::time::timeout(CONNECT, socket.connect(to));
     let mut stream: TcpStream = connecting.await.map_err(|_| io::ErrorKind::TimedOut)??;
     stream.write_all(request).await?;

@@ -1,10 +1,10 @@
-//! The first routers on the way out, and how large a packet gets through: by datagrams with a short life and by large ones.
+//! The first routers on the way out, by datagrams with a short life; [`mtu`] asks how large a packet gets through.
 //!
 //! The kernel hands ICMP errors to the socket that they are about (`IP_RECVERR`, ip(7)), so no privilege is needed.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,6 @@ const NOWHERE: u16 = 33_434;
 const TIME_EXCEEDED: u8 = 11;
 /// `SO_EE_ORIGIN_ICMP` (include/uapi/linux/errqueue.h).
 const FROM_ICMP: u8 = 2;
-/// Headers of IPv4 and UDP.
-const HEADERS: u32 = 28;
-/// A path has no more bottlenecks than this worth finding.
-const ATTEMPTS: u32 = 4;
-/// How long a router may take to say that a packet is too big.
-const MTU_WAIT: Duration = Duration::from_millis(400);
 
 /// Who is on the way to `target`, up to `max` routers; each is given `wait`, all at once.
 ///
@@ -68,29 +62,6 @@ pub fn hops(target: Ipv4Addr, max: u8, wait: Duration) -> io::Result<Vec<Hop>> {
     let last = hops.iter().rposition(|hop| hop.address.is_some()).map_or(0, |at| at + 1);
     hops.truncate(last);
     Ok(hops)
-}
-
-/// The largest packet that gets to `target`, in bytes, as far as routers say.
-///
-/// # Errors
-/// When no socket can be opened, or there is no route.
-pub fn mtu(target: SocketAddr) -> io::Result<u32> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    set(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
-    socket.connect(target)?;
-    let mut known = path_mtu(&socket)?;
-    for _ in 0..ATTEMPTS {
-        let payload = vec![0; known.saturating_sub(HEADERS).min(65_507) as usize];
-        // One that is known to be too big is refused here; the new figure is looked at all the same.
-        let _ = socket.send(&payload);
-        std::thread::sleep(MTU_WAIT);
-        let now = path_mtu(&socket)?;
-        if now == known {
-            break;
-        }
-        known = now;
-    }
-    Ok(known)
 }
 
 /// Whether the neighbour answers at the link: `None` if nobody has asked.
@@ -149,17 +120,7 @@ fn error(socket: &UdpSocket) -> Option<(u8, Option<Ipv4Addr>)> {
     Some((0, None))
 }
 
-fn path_mtu(socket: &UdpSocket) -> io::Result<u32> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the option's value is a c_int that outlives the call.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU, (&raw mut value).cast(), &raw mut length)
-    };
-    if result == 0 { Ok(value.max(0).cast_unsigned()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option's value is a c_int that outlives the call.
     let result = unsafe {
         libc::setsockopt(

@@ -19,7 +19,7 @@ fn without_a_network_there_is_no_way_and_nothing_fails() {
         let ways = ways(TOWARD).expect("netlink");
         assert_eq!((ways.interfaces, ways.v4, ways.v6, ways.is_multihomed), (vec![], None, None, false));
         assert!(path::hops([192, 0, 2, 1].into(), 3, Duration::from_millis(50)).is_err());
-        assert!(path::mtu(SocketAddr::from(([192, 0, 2, 1], 9))).is_err());
+        assert!(mtu::mtu(SocketAddr::from(([192, 0, 2, 1], 9))).is_err());
         assert_eq!(path::is_neighbour_there([192, 0, 2, 1].into()), None);
     };
     namespace.run(look).expect("a thread");

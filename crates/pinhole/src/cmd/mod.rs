@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod demo;
 pub mod doctor;
 pub mod gateway;
+pub mod lab;
 pub mod man;
 pub mod registry;
 mod screen;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use pinhole_host::stun::tls::{self, Tls};
+use pinhole_host::stun::xdp::Wish;
 use pinhole_host::stun::{SecondIp, Site};
 use pinhole_stun::server::accounts::Accounts;
 use pinhole_stun::server::limit::RateLimit;
@@ -53,6 +54,9 @@ pub struct Stun {
     pub realm: String,
     /// Threads per address and port; 0: one per processor.
     pub threads: usize,
+    /// Interfaces whose plain requests are answered by an XDP program: names, or "auto".
+    #[serde(default)]
+    pub xdp: Vec<Xdp>,
 }
 
 impl Default for Stun {
@@ -74,6 +78,7 @@ impl Default for Stun {
             users: None,
             realm: default_realm(),
             threads: 0,
+            xdp: Vec::new(),
         }
     }
 }
@@ -118,6 +123,27 @@ impl std::str::FromStr for StunAddress {
     }
 }
 
+/// An interface for XDP, and a mode.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Xdp(pub Wish);
+
+impl TryFrom<String> for Xdp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Xdp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
 impl Stun {
     /// What a registry serves its agents with: no more than two ports, by UDP, that say where a packet came from.
     pub fn for_agents() -> Self {
@@ -159,6 +185,9 @@ impl Stun {
                     bail!("the {name} address {ip} is the first one: behaviour discovery needs two");
                 }
             }
+        }
+        if !self.xdp.is_empty() && self.users.is_some() {
+            bail!("XDP answers everyone, and with users only they are answered: give one of both, xdp or users");
         }
         let mut families = BTreeSet::new();
         if let Some(ip) = self.second.iter().chain(&self.partner).find(|ip| !families.insert(ip.is_ipv4())) {

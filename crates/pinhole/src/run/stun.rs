@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pinhole_host::netlink::monitor::Monitor;
+use pinhole_host::stun::xdp::{Report, State};
 use pinhole_host::stun::{Config, Counter, Counters, Server};
 use pinhole_stun::server::limit::RateLimit;
 use pinhole_stun::server::{CallPolicy, Layout};
@@ -27,7 +29,7 @@ pub async fn run(
     ready: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let server = Server::bind(&server_config(&settings)?)?;
+    let mut server = Server::bind(&server_config(&settings)?)?;
     let say = Say { json };
     let mut by = vec!["UDP"];
     by.extend(settings.tcp.then_some("TCP"));
@@ -40,11 +42,15 @@ pub async fn run(
     for layout in server.layouts() {
         say.layout(layout);
     }
+    // First the subscription, then the look: no change goes by between them.
+    let mut interfaces = Interfaces::watch(&settings);
+    server.follow_interfaces().iter().for_each(|report| say.xdp(report));
     let _ = ready.send(true);
     let mut told = Counters::default();
     loop {
         tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break,
+            () = interfaces.changed() => server.follow_interfaces().iter().for_each(|report| say.xdp(report)),
             () = tokio::time::sleep(COUNTERS_EVERY), if json => {
                 let counters = server.counters();
                 if counters != told {
@@ -57,6 +63,31 @@ pub async fn run(
     say.counters(&server.counters());
     server.stop().await;
     Ok(())
+}
+
+/// The host's interfaces, watched where a program at one of them depends on what they are.
+struct Interfaces(Option<Monitor>);
+
+impl Interfaces {
+    fn watch(settings: &config::stun::Stun) -> Self {
+        let monitor = (!settings.xdp.is_empty()).then(Monitor::open).transpose();
+        Self(monitor.unwrap_or_else(|error| {
+            tracing::warn!(%error, "interfaces are not watched");
+            None
+        }))
+    }
+
+    /// Waits until they have changed; for ever if they are not watched, or no more.
+    async fn changed(&mut self) {
+        if let Some(monitor) = &mut self.0 {
+            match monitor.changed().await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%error, "interfaces are no longer watched"),
+            }
+            self.0 = None;
+        }
+        std::future::pending().await
+    }
 }
 
 /// A server for the agents of a registry. Where there is none, agents do without: they punch as if their NATs mapped the same
@@ -91,6 +122,7 @@ fn server_config(settings: &config::stun::Stun) -> Result<Config> {
         limit: RateLimit { per_minute, burst: RateLimit::REQUESTS.burst.max(per_minute / 60) },
         calls: if settings.call_back { CallPolicy::Proven(RateLimit::CALLS) } else { CallPolicy::Never },
         accounts: settings.accounts()?,
+        xdp: settings.xdp.iter().map(|config::stun::Xdp(wish)| wish.clone()).collect(),
         ..Config::new(sites, secret)
     })
 }
@@ -121,6 +153,19 @@ impl Say {
         }
     }
 
+    /// Who answers plain requests on an interface.
+    fn xdp(&self, report: &Report) {
+        if !self.json {
+            return self.line(&report.to_string());
+        }
+        let (mode, why) = match &report.state {
+            State::Native => ("native", None),
+            State::Generic(behind) => ("generic", Some(behind.to_string())),
+            State::Sockets(refusal) => ("none", Some(refusal.to_string())),
+        };
+        self.object("xdp", json!({ "interface": report.interface, "mode": mode, "why": why }));
+    }
+
     fn counters(&self, counters: &Counters) {
         if self.json {
             let counted = Counter::ALL.iter().map(|counter| (counter.name().to_owned(), counters.of(*counter).into()));
@@ -128,10 +173,14 @@ impl Say {
         }
         let of = |counter| counters.of(counter);
         self.line(&format!(
-            "{} requests by UDP and {} by TCP, {} answered, {} over the limit, {} that were no requests",
+            "{} requests by UDP and {} by TCP, {} answered{}, {} over the limit, {} that were no requests",
             of(Counter::UdpReceived),
             of(Counter::StreamReceived),
             of(Counter::Sent),
+            match of(Counter::SentByXdp) {
+                0 => String::new(),
+                count => format!(" ({count} of them by XDP)"),
+            },
             of(Counter::Limited),
             of(Counter::Malformed) + of(Counter::NotRequest),
         ));

@@ -174,6 +174,17 @@ fn ctrl_c_ends_it_and_the_counters_are_told() {
 }
 
 #[test]
+fn at_a_rate_no_more_is_asked_than_is_due() {
+    let (_server, address) = serve("127.0.50.1", "127.0.50.2", &["--rate-limit", "0"]);
+    let args = ["stun", "bench", &address.to_string(), "--seconds", "0.5", "--rate", "2000", "--json"];
+    let measured: Value = serde_json::from_str(&run(Command::new(BINARY).args(args)).stdout).expect("an object");
+    let of = |key: &str| measured[key].as_u64().expect("a number");
+    // What is due in the last moment may not be asked any more.
+    assert!((100..=1_000).contains(&(of("answers") + of("lost"))), "{measured}");
+    assert_eq!(of("wrong"), 0, "{measured}");
+}
+
+#[test]
 fn the_load_generator_understands_coturn_too() {
     let Some(path) = find("turnserver") else { return skip_for_want_of("coturn") };
     let port = UdpSocket::bind("127.0.46.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();

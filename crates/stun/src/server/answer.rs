@@ -8,6 +8,7 @@ use super::accounts::{self, Accounts, Authentic};
 use super::call::{Call, CallRequest, CallResult};
 use super::limit::RateLimiter;
 use super::nonces::{Freshness, Nonces, Purpose};
+use super::partner::MAX_ANSWER;
 use super::request::{Asked, Transport};
 use super::{Config, Local, Second};
 use crate::behaviour::{self, Change};
@@ -128,7 +129,8 @@ impl Answering<'_> {
         let Asked { message, local, source, .. } = *self.asked;
         let layout = &self.config.layout;
         let id = message.transaction_id();
-        let room = out.len();
+        let by_partner = granted.from.is_elsewhere(local) && matches!(layout.second, Second::Partner(_));
+        let room = if by_partner { out.len().min(MAX_ANSWER) } else { out.len() };
         let mut writer = Writer::new(out, Class::Success, Method::BINDING, id);
         let signed = message.attribute(AttributeType::FINGERPRINT).is_some();
         let signature = if signed { 8 } else { 0 };

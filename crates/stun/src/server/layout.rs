@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use crate::behaviour::Change;
+use crate::binding::PlainAnswers;
 
 /// One of the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +83,14 @@ impl Layout {
         self.second_ip()?;
         self.second_port?;
         Some(self.address(local.changed(Change::BOTH)))
+    }
+
+    /// What a plain request at `local` is answered with.
+    pub fn plain_answers(&self, local: Local) -> PlainAnswers {
+        match self.other(local) {
+            Some(other) => PlainAnswers::with_behaviour(self.address(local), other),
+            None => PlainAnswers::new(),
+        }
     }
 
     /// The socket that a CHANGE-REQUEST at `local` means, if there is one.

@@ -16,8 +16,9 @@ use crate::{AttributeType, Class, Integrity, Message, Method, TransactionId, Wri
 
 /// Bytes of a key at least: a password that somebody types is not one.
 pub const MIN_KEY: usize = 16;
-/// Bytes of an answer that is sent by way of the partner, at most: with the order around it, it fits one packet of 1,280.
-const MAX_ANSWER: usize = 1_024;
+/// Bytes of an answer that is sent by way of the partner, at most: with the order around it, it fits one packet of 1,280. All
+/// answers are shorter but for their PADDING, which is cut to fit.
+pub(super) const MAX_ANSWER: usize = 1_024;
 /// How old an order may be, or how far ahead the sender's clock, in milliseconds.
 const TOLERANCE_MS: u64 = 30_000;
 /// Senders that are remembered: threads of the partner, and of its last start.

@@ -515,6 +515,26 @@ fn two_hosts_are_one_server() {
 }
 
 #[test]
+fn padding_of_an_answer_that_a_partner_sends_is_cut_to_what_an_order_carries() {
+    let config = |ip: &str, partner: &str| {
+        let layout = Layout { ip: at(ip).ip(), ..layout(Second::Partner(at(partner).ip())) };
+        Config { partner: PartnerKey::new("a key of enough bytes"), ..Config::new(layout) }
+    };
+    let (mut host_a, mut host_b) = (server(config(A, B)), server(config(B, A)));
+    for padding in [100, 900, 1_000, 1_400] {
+        let padded = request(id(), |writer| {
+            writer.attribute(AttributeType::CHANGE_REQUEST, &Change::BOTH.value());
+            writer.zeros(AttributeType::PADDING, padding);
+        });
+        let order = ask(&mut host_a, &padded).unwrap();
+        let sent = ask_from(&mut host_b, ms(0), Local::FIRST, A, &order.bytes).unwrap();
+        assert_eq!(sent.to, at(SOURCE), "{padding}");
+        assert!(sent.bytes.len() >= usize::from(padding).min(1_000), "{padding}: {}", sent.bytes.len());
+        assert!(sent.bytes.len() <= padded.len().min(1_024), "{padding}: {}", sent.bytes.len());
+    }
+}
+
+#[test]
 fn a_partner_with_another_key_is_not_obeyed() {
     let with = |text: &str, layout| server(Config { partner: PartnerKey::new(text), ..Config::new(layout) });
     let layout_a = layout(Second::Partner(at(B).ip()));

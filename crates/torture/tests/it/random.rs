@@ -72,6 +72,8 @@ targets! {
     wg_quick 500,
     stun_messages 500,
     stun_client 500,
+    discovery 300,
+    first_hop 1_500,
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pinhole_sansio::Duration;
 use super::Protocol;
 
 /// Everything that was seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// The UDP port that is to be reached: WireGuard's.
     pub port: u16,
@@ -26,7 +26,9 @@ pub struct Facts {
     /// The first routers on the way out, in order, from time-to-live 1.
     pub hops: Vec<Hop>,
     /// What servers outside see of UDP over IPv4.
-    pub udp: Udp,
+    pub udp: Outside,
+    /// And of TCP.
+    pub tcp: Outside,
     /// Whether a server outside answers over IPv6; `None` if none was asked.
     pub v6_answers: Option<bool>,
     /// What this host's own filter does.
@@ -37,10 +39,12 @@ pub struct Facts {
     pub settings: Settings,
     /// Sockets in use.
     pub sockets: Option<Sockets>,
+    /// The ports towards the destination that holds most of them.
+    pub busiest: Option<Busiest>,
     /// What this process may.
     pub capabilities: Option<Capabilities>,
-    /// The largest packet that gets through, in bytes.
-    pub path_mtu: Option<u32>,
+    /// The largest packet that gets through.
+    pub path_mtu: Option<PathMtu>,
 }
 
 /// An interface.
@@ -76,6 +80,10 @@ pub struct FirstHop {
     pub nat_pmp: Service,
     /// By UPnP.
     pub upnp: Service,
+    /// By PCP over IPv6: a pinhole in its firewall.
+    pub pcp_v6: Service,
+    /// By UPnP's WANIPv6FirewallControl: the same.
+    pub upnp_v6: Service,
 }
 
 /// A protocol for port mapping at the first hop.
@@ -111,9 +119,9 @@ pub struct Hop {
     pub address: Option<Ipv4Addr>,
 }
 
-/// What servers outside see of UDP.
+/// What servers outside see of one transport.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Udp {
+pub enum Outside {
     /// No server was asked.
     #[default]
     NotAsked,
@@ -143,6 +151,10 @@ pub struct Nat {
     pub public: Vec<IpAddr>,
     /// Whether a packet from outside that came too early took the mapping away.
     pub poisoned: Option<bool>,
+    /// How many hops away the outermost filter is that keeps strangers out; 0 is this host's own.
+    pub outermost_filter: Option<u8>,
+    /// On what the filter of all that is beyond the first hop depends.
+    pub filtering_beyond: Option<Dependence>,
     /// How long a silent mapping lives at least.
     pub lifetime: Option<Duration>,
     /// Each verdict with what it rests on, as discovery says it.
@@ -252,6 +264,34 @@ pub struct Sockets {
     pub udp: u32,
 }
 
+/// The destination that holds most of the ports that connect() may choose from: each address and port has a pool of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Busiest {
+    /// Which one.
+    pub to: SocketAddr,
+    /// Ports that it holds, those of dead connections too.
+    pub used: u32,
+    /// Of these, connections in TIME_WAIT.
+    pub time_wait: u32,
+    /// Ports that there are.
+    pub ports: u32,
+    /// How long TIME_WAIT lasts on this kernel, in seconds: from and to.
+    pub lasts_s: (f64, f64),
+    /// In how many seconds none is left, if connections go on being closed as in the last half minute; `None` for never.
+    pub exhausted_after_s: Option<f64>,
+    /// After so many seconds connect() takes the port of a dead connection there; `None` for not before its end.
+    pub reused_after_s: Option<f64>,
+}
+
+/// The largest packet that gets to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathMtu {
+    /// Bytes, all headers included.
+    pub bytes: u32,
+    /// Whether routers tell it; otherwise larger packets vanish without a word.
+    pub is_told: bool,
+}
+
 /// What this process may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -268,6 +308,15 @@ impl FirstHop {
             Protocol::Pcp => &self.pcp,
             Protocol::NatPmp => &self.nat_pmp,
             Protocol::Upnp => &self.upnp,
+        }
+    }
+
+    /// What it says by this protocol over IPv6, by which NAT-PMP does not speak.
+    pub const fn service_v6(&self, protocol: Protocol) -> &Service {
+        match protocol {
+            Protocol::Pcp => &self.pcp_v6,
+            Protocol::NatPmp => &Service::NotAsked,
+            Protocol::Upnp => &self.upnp_v6,
         }
     }
 

@@ -1,13 +1,15 @@
 //! Which translations are on the way, from here outwards.
 //!
-//! Servers outside see all of them together. That there is more than one is seen in three ways: the first hop says that its
-//! own outside address is not the one that servers see; an address on the way belongs to carriers' NATs (100.64.0.0/10); or
-//! routers beyond the first hop have private addresses, which is weaker, since a provider may use those without translating.
+//! Servers outside see all of them together. That there is more than one is seen in four ways: the first hop says that its own
+//! outside address is not the one that servers see; an address on the way belongs to carriers' NATs (100.64.0.0/10); or, which is
+//! weaker, routers beyond the first hop have private addresses, since a provider may use those without translating, or strangers
+//! are kept out somewhere beyond the first hop, which a firewall does too. Which NAT each is: [kinds](super::kinds).
 
 use core::net::IpAddr;
 
 use super::Protocol;
-use super::facts::{Facts, Udp, is_private, is_shared};
+use super::facts::{Facts, Nat, Outside, is_private, is_shared};
+use super::kinds::{self, Kind};
 
 /// A translation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Layer {
     pub is_certain: bool,
     /// By what.
     pub evidence: Vec<Evidence>,
+    /// Which NAT it is.
+    pub kind: Kind,
 }
 
 /// Whose a NAT is.
@@ -64,11 +68,24 @@ pub enum Evidence {
         /// Its address.
         ip: IpAddr,
     },
+    /// What keeps strangers out is beyond the first hop.
+    FilterBeyond {
+        /// How far away.
+        hops: u8,
+    },
 }
 
 /// The layers that `facts` show.
 pub fn of(facts: &Facts) -> Vec<Layer> {
-    let Udp::Answers(nat) = &facts.udp else { return without_servers(facts) };
+    let Outside::Answers(nat) = &facts.udp else { return without_servers(facts) };
+    let mut layers = seen(facts, nat);
+    let kinds = kinds::of(nat, layers.len());
+    layers.iter_mut().zip(kinds).for_each(|(layer, kind)| layer.kind = kind);
+    layers
+}
+
+/// Those that servers see, and what else shows that they are several.
+fn seen(facts: &Facts, nat: &Nat) -> Vec<Layer> {
     let own = facts.default_v4.as_ref().and_then(|route| route.source);
     let public = nat.public.first().copied();
     let (Some(true), Some(own), Some(public)) = (nat.translated, own, public) else { return Vec::new() };
@@ -83,6 +100,7 @@ pub fn of(facts: &Facts) -> Vec<Layer> {
             outside: Some(public),
             is_certain: true,
             evidence,
+            kind: Kind::default(),
         }];
     }
     let first = Layer {
@@ -91,11 +109,12 @@ pub fn of(facts: &Facts) -> Vec<Layer> {
         outside: Some(public),
         is_certain: true,
         evidence: vec![seen],
+        kind: Kind::default(),
     };
     let Some((by, external)) = facts.first_hop.external() else {
         return match beyond(facts) {
             Some(second) => vec![Layer { outside: None, ..first }, Layer { outside: Some(public), ..second }],
-            None => vec![first],
+            None => filtered_beyond(nat, first),
         };
     };
     let told = Evidence::Told { by, external };
@@ -116,7 +135,22 @@ pub fn of(facts: &Facts) -> Vec<Layer> {
         evidence.push(Evidence::Shared { ip: external });
     }
     let inside = beyond(facts).and_then(|layer| layer.inside);
-    vec![first, Layer { owner, inside, outside: Some(public), is_certain: true, evidence }]
+    vec![first, Layer { owner, inside, outside: Some(public), is_certain: true, evidence, kind: Kind::default() }]
+}
+
+/// The first hop alone, or with another NAT where the filter is that keeps strangers out.
+fn filtered_beyond(nat: &Nat, first: Layer) -> Vec<Layer> {
+    let Some(hops) = nat.outermost_filter.filter(|hops| *hops > 1) else { return vec![first] };
+    let beyond = Layer {
+        owner: Owner::Carrier,
+        inside: None,
+        outside: first.outside,
+        is_certain: false,
+        evidence: vec![Evidence::FilterBeyond { hops }],
+        kind: Kind::default(),
+    };
+    // A first hop that only routes, with the one NAT behind it, looks the same.
+    vec![Layer { outside: None, is_certain: false, ..first }, beyond]
 }
 
 /// A second layer by the routers on the way.
@@ -129,6 +163,7 @@ fn beyond(facts: &Facts) -> Option<Layer> {
         outside: None,
         is_certain: owner == Owner::Carrier,
         evidence: vec![evidence],
+        kind: Kind::default(),
     };
     if let Some(&(_, ip)) = hops.iter().find(|(_, ip)| is_shared(*ip)) {
         return Some(layer(Owner::Carrier, ip, Evidence::Shared { ip }));
@@ -143,7 +178,8 @@ fn beyond(facts: &Facts) -> Option<Layer> {
 fn without_servers(facts: &Facts) -> Vec<Layer> {
     let own = facts.default_v4.as_ref().and_then(|route| route.source);
     let gateway = facts.default_v4.as_ref().and_then(|route| route.router);
-    let layer = |owner, inside, outside, evidence| Layer { owner, inside, outside, is_certain: true, evidence };
+    let kind = Kind::default();
+    let layer = |owner, inside, outside, evidence| Layer { owner, inside, outside, is_certain: true, evidence, kind };
     if let Some(own) = own.filter(|&own| is_shared(own)) {
         return vec![layer(Owner::Carrier, gateway, None, vec![Evidence::Shared { ip: own }])];
     }

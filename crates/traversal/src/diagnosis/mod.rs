@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`facts`] | what was seen on this host, at its first hop and beyond; everything may be unknown |
 //! | [`layers`] | which translations are on the way, by what evidence |
+//! | [`kinds`] | which NAT each of them is |
 //! | [`problem`] | what stands in the way, each with its evidence, severity and remedy |
 //! | [`pair`] | whether two hosts reach each other directly, and by which technique |
 //! | [`text`] | all of it in words, in every language |
@@ -12,6 +13,7 @@
 //! or bad; it is told as unknown.
 
 pub mod facts;
+pub mod kinds;
 pub mod layers;
 pub mod pair;
 pub mod problem;
@@ -19,13 +21,13 @@ pub mod text;
 
 use core::net::IpAddr;
 
-use facts::{Facts, Service, Udp};
+use facts::{Dependence, Facts, Outside, Service};
 use layers::Layer;
 use pair::{Outcome, Side, Verdict};
 use problem::Finding;
 
 /// All that can be said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
     /// The translations on the way, from here outwards.
     pub layers: Vec<Layer>,
@@ -33,8 +35,12 @@ pub struct Diagnosis {
     pub side: Side,
     /// What becomes of a direct path to each kind of peer.
     pub peers: Vec<(Peer, Verdict)>,
-    /// How this host can have a public port.
+    /// How this host can have a public UDP port.
     pub port: PublicPort,
+    /// And a public TCP port.
+    pub tcp_port: PublicPort,
+    /// And one over IPv6, if it has that.
+    pub v6_port: Option<PublicPort>,
     /// What stands in the way, most useful first.
     pub findings: Vec<Finding>,
 }
@@ -69,7 +75,9 @@ pub enum PublicPort {
     Mapping(Protocol),
     /// One that is held open from inside stays open for everyone.
     Punch,
-    /// The first hop gives one, but another NAT is behind it: map there, then hold that port open.
+    /// The first hop gives one, and the NAT behind it lets strangers in: map there, then hold that port open.
+    MappingAndPunch(Protocol),
+    /// The same, where it is not known whether the NAT behind it lets strangers in.
     MappingThenPunch(Protocol),
     /// If somebody sets it up at the router.
     ByHand,
@@ -96,9 +104,15 @@ impl Diagnosis {
         let layers = layers::of(facts);
         let side = Side::of(facts, &layers);
         let peers = Peer::ALL.map(|peer| (peer, pair::judge(&side, &peer.side()))).to_vec();
-        let port = PublicPort::of(facts, &side, &layers);
+        let port = PublicPort::of(facts, &facts.udp, side.filtering, &layers);
+        let tcp_filtering = match &facts.tcp {
+            Outside::Answers(nat) => nat.filtering,
+            Outside::NotAsked | Outside::Blocked { .. } => None,
+        };
+        let tcp_port = PublicPort::of(facts, &facts.tcp, tcp_filtering, &layers);
         let findings = problem::find(facts, &layers);
-        Self { layers, side, peers, port, findings }
+        let v6_port = side.ipv6.then(|| PublicPort::over_v6(facts));
+        Self { layers, side, peers, port, tcp_port, v6_port, findings }
     }
 
     /// Whether a direct path to at least one kind of peer is to be expected.
@@ -139,28 +153,45 @@ impl Peer {
 }
 
 impl PublicPort {
-    fn of(facts: &Facts, side: &Side, layers: &[Layer]) -> Self {
-        use facts::Dependence::EndpointIndependent;
-        let nat = match &facts.udp {
-            Udp::NotAsked => return Self::Unknown,
-            Udp::Blocked { .. } => return Self::Relay,
-            Udp::Answers(nat) => nat,
+    /// By one transport: as `outside` sees it, with this filter, that of the host included.
+    fn of(facts: &Facts, outside: &Outside, filtering: Option<Dependence>, layers: &[Layer]) -> Self {
+        use Dependence::EndpointIndependent;
+        let nat = match outside {
+            Outside::NotAsked => return Self::Unknown,
+            Outside::Blocked { .. } => return Self::Relay,
+            Outside::Answers(nat) => nat,
         };
-        let is_open = side.filtering == Some(EndpointIndependent);
+        let mapped = if nat.translated == Some(false) { Some(EndpointIndependent) } else { nat.mapping };
+        let is_open = filtering == Some(EndpointIndependent);
         let mapping = Protocol::ALL.into_iter().find(|&protocol| facts.first_hop.service(protocol).maps());
+        // The filter of the outermost NAT, if its mapping is one for all: then a port that is held open is open for them, too.
+        let outermost = layers.last().filter(|layer| layer.kind.mapping.exactly() == Some(EndpointIndependent));
+        let beyond = outermost.filter(|_| layers.len() > 1).and_then(|layer| layer.kind.filtering.exactly());
         match (nat.translated, mapping) {
             (Some(false), _) if is_open => Self::Already,
             (Some(false), _) => Self::OpenFilter,
             (Some(true) | None, Some(protocol)) if layers.len() < 2 && facts.first_hop.is_public(protocol) => {
                 Self::Mapping(protocol)
             }
-            (Some(true), _) if is_open && side.mapping == Some(EndpointIndependent) => Self::Punch,
-            (Some(true), Some(protocol)) => Self::MappingThenPunch(protocol),
-            (Some(true), None) if side.filtering.is_none() || side.mapping.is_none() => Self::Unknown,
-            (Some(true), None) if layers.len() < 2 => Self::ByHand,
+            (Some(true), _) if is_open && mapped == Some(EndpointIndependent) => Self::Punch,
+            (Some(true), Some(protocol)) => match beyond {
+                Some(EndpointIndependent) => Self::MappingAndPunch(protocol),
+                Some(Dependence::AddressDependent | Dependence::AddressAndPortDependent) => Self::Relay,
+                None => Self::MappingThenPunch(protocol),
+            },
+            (Some(true), None) if filtering.is_none() || mapped.is_none() => Self::Unknown,
+            (Some(true), None) if layers.len() < 2 || beyond == Some(EndpointIndependent) => Self::ByHand,
             (Some(true), None) => Self::Relay,
             (None, _) => Self::Unknown,
         }
+    }
+}
+
+impl PublicPort {
+    /// Over IPv6 there is no NAT: a firewall lets strangers in, or opens for them.
+    fn over_v6(facts: &Facts) -> Self {
+        let opens = Protocol::ALL.into_iter().find(|&protocol| facts.first_hop.service_v6(protocol).maps());
+        opens.map_or(Self::OpenFilter, Self::Mapping)
     }
 }
 

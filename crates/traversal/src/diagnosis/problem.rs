@@ -7,7 +7,8 @@ use core::net::IpAddr;
 
 use super::Protocol;
 use super::facts::{
-    Allocation, Dependence, Facts, Fate, Firewall, Nat, Service, Udp, is_private, is_public, is_shared,
+    Allocation, Busiest, Dependence, Facts, Fate, Firewall, Nat, Outside, PathMtu, Service, is_private, is_public,
+    is_shared,
 };
 use super::layers::{Layer, Owner};
 
@@ -19,7 +20,8 @@ const FILLING: u64 = 75;
 const KEEPALIVE_S: u32 = 25;
 /// Fewer local ports than this are used up by one busy client; Linux has 28,232.
 const FEW_PORTS: u32 = 8_192;
-/// TIME_WAIT sockets hold so much of the ports, in percent, that connections to one server begin to fail.
+/// From so much of the ports on, in percent, connect() to the destination that holds them takes milliseconds, not microseconds:
+/// it looks at the ports of one parity first (`pinhole_timewait::capacity`).
 const PRESSING: u32 = 50;
 /// What WireGuard puts around a packet over IPv4: 20 IP, 8 UDP, 32 its own. Over IPv6 it is 80.
 const OVERHEAD_V4: u32 = 60;
@@ -29,7 +31,7 @@ const USUAL_INSIDE: u32 = 1_420;
 const LEAST_MTU: u32 = 1_280;
 
 /// A problem and what it is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// What it is, with its evidence.
     pub problem: Problem,
@@ -51,7 +53,7 @@ pub enum Severity {
 }
 
 /// What stands in the way. The order is that of usefulness within a severity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
     /// No interface is up and has an address.
     NoInterface,
@@ -125,16 +127,11 @@ pub enum Problem {
         path: u32,
         /// What WireGuard's interface should have.
         inside: u32,
+        /// Whether larger packets vanish, and nobody is told.
+        is_silent: bool,
     },
-    /// TIME_WAIT holds many of the local ports.
-    TimeWaitPressure {
-        /// Sockets in it.
-        sockets: u32,
-        /// Local ports.
-        ports: u32,
-        /// `tcp_tw_reuse`, if it is known.
-        reuse: Option<u8>,
-    },
+    /// One destination holds many of the local ports, most of them by dead connections.
+    TimeWaitPressure(Busiest),
     /// There are few local ports.
     FewPorts {
         /// The lowest.
@@ -192,7 +189,7 @@ impl Problem {
             Self::InputDropsStrangers { .. } => "input-drops-strangers",
             Self::ShortUdpTimeout { .. } => "short-udp-timeout",
             Self::SmallMtu { .. } => "small-mtu",
-            Self::TimeWaitPressure { .. } => "time-wait-pressure",
+            Self::TimeWaitPressure(_) => "time-wait-pressure",
             Self::FewPorts { .. } => "few-ports",
             Self::StrictReversePath { .. } => "strict-reverse-path",
             Self::MappingRefused { .. } => "mapping-refused",
@@ -229,7 +226,7 @@ impl Problem {
             | Self::InputPoisons
             | Self::ShortUdpTimeout { .. }
             | Self::SmallMtu { .. }
-            | Self::TimeWaitPressure { .. }
+            | Self::TimeWaitPressure(_)
             | Self::FewPorts { .. } => Severity::Warning,
             Self::InputDropsStrangers { .. }
             | Self::StrictReversePath { .. }
@@ -287,7 +284,7 @@ fn way_out(facts: &Facts, problems: &mut Vec<Problem>) {
         return;
     };
     if let (Some(gateway), Some(false)) = (route.router, facts.gateway_answers)
-        && !matches!(facts.udp, Udp::Answers(_))
+        && !matches!(facts.udp, Outside::Answers(_))
     {
         problems.push(Problem::GatewaySilent { gateway });
     }
@@ -309,9 +306,9 @@ fn nats(facts: &Facts, layers: &[Layer], problems: &mut Vec<Problem>) {
         }
     }
     match &facts.udp {
-        Udp::NotAsked => {}
-        Udp::Blocked { asked } => problems.push(Problem::UdpBlocked { asked: *asked }),
-        Udp::Answers(nat) => translation(nat, problems),
+        Outside::NotAsked => {}
+        Outside::Blocked { asked } => problems.push(Problem::UdpBlocked { asked: *asked }),
+        Outside::Answers(nat) => translation(nat, problems),
     }
 }
 
@@ -334,7 +331,7 @@ fn translation(nat: &Nat, problems: &mut Vec<Problem>) {
 
 fn first_hop(facts: &Facts, problems: &mut Vec<Problem>) {
     let services = Protocol::ALL.map(|protocol| (protocol, facts.first_hop.service(protocol)));
-    let is_direct = matches!(&facts.udp, Udp::Answers(nat) if nat.translated == Some(false));
+    let is_direct = matches!(&facts.udp, Outside::Answers(nat) if nat.translated == Some(false));
     if is_direct || services.iter().any(|(_, service)| service.maps()) {
         return;
     }
@@ -385,20 +382,19 @@ fn kernel(facts: &Facts, problems: &mut Vec<Problem>) {
             problems.push(Problem::ShortUdpTimeout { seconds, is_ours: true });
         }
     }
-    if let Some(path) = facts.path_mtu
+    if let Some(PathMtu { bytes: path, is_told }) = facts.path_mtu
         && path < USUAL_INSIDE + OVERHEAD_V4
     {
         let inside = path.saturating_sub(OVERHEAD_V4).max(LEAST_MTU);
-        problems.push(Problem::SmallMtu { path, inside });
+        problems.push(Problem::SmallMtu { path, inside, is_silent: !is_told });
+    }
+    if let Some(busiest) = facts.busiest
+        && (busiest.used * 100 >= busiest.ports * PRESSING || busiest.exhausted_after_s.is_some())
+    {
+        problems.push(Problem::TimeWaitPressure(busiest));
     }
     if let Some((first, last)) = facts.settings.port_range {
         let ports = u32::from(last.saturating_sub(first)) + 1;
-        if let Some(sockets) = facts.sockets
-            && sockets.time_wait * 100 >= ports * PRESSING
-        {
-            let reuse = facts.settings.tw_reuse;
-            problems.push(Problem::TimeWaitPressure { sockets: sockets.time_wait, ports, reuse });
-        }
         if ports < FEW_PORTS {
             problems.push(Problem::FewPorts { first, last });
         }

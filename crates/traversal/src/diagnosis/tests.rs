@@ -3,9 +3,10 @@ use core::net::{IpAddr, SocketAddr};
 use pinhole_sansio::Duration;
 
 use super::facts::{
-    Allocation, Capabilities, Conntrack, Dependence, Fate, Firewall, FirstHop, Gateway, Hop, Interface, Nat, Settings,
-    Sockets,
+    Allocation, Busiest, Capabilities, Conntrack, Dependence, Fate, Firewall, FirstHop, Gateway, Hop, Interface, Nat,
+    PathMtu, Settings, Sockets,
 };
+use super::kinds::Share;
 use super::layers::Owner;
 use super::pair::{Callee, Way};
 use super::problem::{Problem, Severity};
@@ -29,8 +30,10 @@ pub(super) fn every_problem() -> Vec<Problem> {
         Problem::InputDropsStrangers { port: 51_820, by: "ip filter INPUT".into() },
         Problem::ShortUdpTimeout { seconds: 20, is_ours: true },
         Problem::ShortUdpTimeout { seconds: 20, is_ours: false },
-        Problem::SmallMtu { path: 1_400, inside: 1_340 },
-        Problem::TimeWaitPressure { sockets: 20_000, ports: 28_232, reuse: Some(0) },
+        Problem::SmallMtu { path: 1_400, inside: 1_340, is_silent: false },
+        Problem::SmallMtu { path: 1_400, inside: 1_340, is_silent: true },
+        Problem::TimeWaitPressure(busiest(20_000)),
+        Problem::TimeWaitPressure(Busiest { reused_after_s: Some(1.0), ..busiest(20_000) }),
         Problem::FewPorts { first: 60_000, last: 60_999 },
         Problem::StrictReversePath { interface: "eth0".into() },
         Problem::MappingRefused { protocol: Protocol::Pcp, reason: "not authorized".into() },
@@ -42,6 +45,19 @@ pub(super) fn every_problem() -> Vec<Problem> {
         Problem::NoRawSockets,
         Problem::NoNetAdmin,
     ]
+}
+
+/// So many ports towards one server, of Linux's usual ones.
+fn busiest(used: u32) -> Busiest {
+    Busiest {
+        to: SocketAddr::new(ip("198.51.100.7"), 443),
+        used,
+        time_wait: used,
+        ports: 28_232,
+        lasts_s: (60.0, 62.048),
+        exhausted_after_s: None,
+        reused_after_s: None,
+    }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -58,8 +74,13 @@ fn home() -> Facts {
         interfaces: vec![eth0],
         default_v4: Some(Gateway { router: Some(ip("192.168.1.1")), interface: "eth0".into(), source }),
         gateway_answers: Some(true),
-        first_hop: FirstHop { pcp: Service::Silent, nat_pmp: Service::Silent, upnp: Service::Silent },
-        udp: Udp::Answers(Nat {
+        first_hop: FirstHop {
+            pcp: Service::Silent,
+            nat_pmp: Service::Silent,
+            upnp: Service::Silent,
+            ..FirstHop::default()
+        },
+        udp: Outside::Answers(Nat {
             translated: Some(true),
             mapping: Some(Dependence::EndpointIndependent),
             filtering: Some(Dependence::AddressAndPortDependent),
@@ -74,15 +95,15 @@ fn home() -> Facts {
             masquerades: false,
         },
         capabilities: Some(Capabilities { net_admin: true, net_raw: true }),
-        path_mtu: Some(1_500),
+        path_mtu: Some(PathMtu { bytes: 1_500, is_told: true }),
         ..Facts::default()
     }
 }
 
 fn nat(facts: &mut Facts) -> &mut Nat {
     match &mut facts.udp {
-        Udp::Answers(nat) => nat,
-        Udp::NotAsked | Udp::Blocked { .. } => panic!("servers answer"),
+        Outside::Answers(nat) => nat,
+        Outside::NotAsked | Outside::Blocked { .. } => panic!("servers answer"),
     }
 }
 
@@ -141,9 +162,9 @@ fn each_problem_is_found_on_its_evidence_and_not_without() {
         ("no-default-route", |facts| facts.default_v4 = None),
         ("gateway-silent", |facts| {
             facts.gateway_answers = Some(false);
-            facts.udp = Udp::NotAsked;
+            facts.udp = Outside::NotAsked;
         }),
-        ("udp-blocked", |facts| facts.udp = Udp::Blocked { asked: 2 }),
+        ("udp-blocked", |facts| facts.udp = Outside::Blocked { asked: 2 }),
         ("carrier-nat", |facts| facts.hops = vec![Hop { ttl: 2, address: Some([100, 64, 0, 1].into()) }]),
         ("double-nat", |facts| facts.hops = vec![Hop { ttl: 2, address: Some([192, 168, 100, 1].into()) }]),
         ("hard-mapping", |facts| nat(facts).mapping = Some(Dependence::AddressDependent)),
@@ -153,11 +174,11 @@ fn each_problem_is_found_on_its_evidence_and_not_without() {
         ("short-udp-timeout", |facts| {
             facts.conntrack = Some(Conntrack { count: 1, max: 100, udp_stream_s: Some(25), ..Conntrack::default() });
         }),
-        ("small-mtu", |facts| facts.path_mtu = Some(1_479)),
+        ("small-mtu", |facts| facts.path_mtu = Some(PathMtu { bytes: 1_479, is_told: true })),
         ("few-ports", |facts| facts.settings.port_range = Some((60_000, 60_999))),
+        ("time-wait-pressure", |facts| facts.busiest = Some(busiest(14_116))),
         ("time-wait-pressure", |facts| {
-            facts.settings.port_range = Some((32_768, 60_999));
-            facts.sockets = Some(Sockets { time_wait: 14_116, ..Sockets::default() });
+            facts.busiest = Some(Busiest { exhausted_after_s: Some(40.0), ..busiest(3_000) });
         }),
         ("strict-reverse-path", |facts| {
             facts.settings.rp_filter = Some(1);
@@ -192,8 +213,10 @@ fn each_problem_is_found_on_its_evidence_and_not_without() {
         after(|facts| {
             facts.conntrack = Some(Conntrack { count: 74, max: 100, udp_stream_s: Some(120), ..Conntrack::default() });
             facts.settings = Settings { port_range: Some((32_768, 60_999)), rp_filter: Some(1), ..Settings::default() };
-            facts.sockets = Some(Sockets { time_wait: 14_115, ..Sockets::default() });
-            facts.path_mtu = Some(1_480);
+            // Many dead connections to many servers hold no port that another server needs.
+            facts.sockets = Some(Sockets { time_wait: 30_000, ..Sockets::default() });
+            facts.busiest = Some(busiest(14_115));
+            facts.path_mtu = Some(PathMtu { bytes: 1_480, is_told: false });
             nat(facts).lifetime = Some(Duration::from_secs(26));
         }),
         keys(&home())
@@ -205,19 +228,19 @@ fn what_blocks_comes_first_and_without_a_route_nothing_else_is_blamed() {
     let order =
         |facts: &Facts| Diagnosis::of(facts).findings.iter().map(|finding| finding.severity).collect::<Vec<_>>();
     let mut facts = home();
-    facts.path_mtu = Some(1_300);
+    facts.path_mtu = Some(PathMtu { bytes: 1_300, is_told: false });
     facts.firewall = Firewall::Hidden;
     nat(&mut facts).mapping = Some(Dependence::AddressAndPortDependent);
     assert!(order(&facts).is_sorted(), "{:?}", keys(&facts));
     assert_eq!(keys(&facts)[..2], ["hard-mapping", "small-mtu"]);
     let mut facts = home();
     facts.default_v4 = None;
-    facts.udp = Udp::Blocked { asked: 2 };
+    facts.udp = Outside::Blocked { asked: 2 };
     assert_eq!(keys(&facts), ["no-default-route"]);
     assert_eq!(keys(&Facts::default()), ["no-interface"]);
     let mut facts = home();
     facts.gateway_answers = Some(false);
-    facts.udp = Udp::Blocked { asked: 2 };
+    facts.udp = Outside::Blocked { asked: 2 };
     assert_eq!(keys(&facts), ["gateway-silent", "udp-blocked", "no-ipv6"]);
 }
 
@@ -254,10 +277,58 @@ fn layers_are_told_by_the_first_hop_by_shared_addresses_and_by_private_hops() {
     };
     assert_eq!(owners(&mobile), [(Owner::Carrier, public)]);
     let without_servers = |facts: &mut Facts| {
-        facts.udp = Udp::NotAsked;
+        facts.udp = Outside::NotAsked;
         told(facts, "100.64.3.4");
     };
     assert_eq!(owners(&without_servers), [(Owner::FirstHop, shared), (Owner::Carrier, None)]);
+}
+
+#[test]
+fn each_layer_says_which_nat_it_is() {
+    use Dependence::{AddressAndPortDependent, EndpointIndependent};
+    let kinds = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = home();
+        change(&mut facts);
+        let of = |layer: &layers::Layer| (layer.owner, layer.kind.mapping, layer.kind.filtering, layer.is_certain);
+        Diagnosis::of(&facts).layers.iter().map(of).collect::<Vec<_>>()
+    };
+    let (open, shut) = (Share::Exactly(EndpointIndependent), Share::Exactly(AddressAndPortDependent));
+    assert_eq!(kinds(&|_| {}), [(Owner::FirstHop, open, shut, true)]);
+    let carrier = |beyond| {
+        move |facts: &mut Facts| {
+            facts.first_hop.pcp = works("100.64.3.4");
+            nat(facts).filtering_beyond = Some(beyond);
+        }
+    };
+    let both = kinds(&carrier(EndpointIndependent));
+    assert_eq!(both, [(Owner::FirstHop, open, shut, true), (Owner::Carrier, open, open, true)]);
+    let both = kinds(&carrier(AddressAndPortDependent));
+    let at_most = Share::AtMost(AddressAndPortDependent);
+    assert_eq!(both, [(Owner::FirstHop, open, at_most, true), (Owner::Carrier, open, shut, true)]);
+    // A filter that is farther away than the first hop, and nothing else: a carrier's NAT is likely.
+    let far = |facts: &mut Facts| {
+        nat(facts).outermost_filter = Some(3);
+        nat(facts).filtering_beyond = Some(AddressAndPortDependent);
+    };
+    assert_eq!(kinds(&far), [(Owner::FirstHop, open, at_most, false), (Owner::Carrier, open, shut, false)]);
+    let near = kinds(&|facts| nat(facts).outermost_filter = Some(1));
+    assert_eq!(near, [(Owner::FirstHop, open, shut, true)]);
+}
+
+#[test]
+fn a_public_tcp_port_is_judged_by_what_servers_see_of_tcp() {
+    let port = |filtering| {
+        let mut facts = home();
+        facts.tcp = facts.udp.clone();
+        if let Outside::Answers(nat) = &mut facts.tcp {
+            nat.filtering = filtering;
+        }
+        let diagnosis = Diagnosis::of(&facts);
+        (diagnosis.port, diagnosis.tcp_port)
+    };
+    assert_eq!(port(Some(Dependence::EndpointIndependent)), (PublicPort::ByHand, PublicPort::Punch));
+    assert_eq!(port(None), (PublicPort::ByHand, PublicPort::Unknown));
+    assert_eq!(Diagnosis::of(&home()).tcp_port, PublicPort::Unknown, "nobody was asked by TCP");
 }
 
 #[test]
@@ -281,6 +352,20 @@ fn a_public_port_comes_from_whoever_can_give_one() {
     assert_eq!(port(&public), PublicPort::Already);
     let hop = Hop { ttl: 2, address: Some([100, 64, 0, 1].into()) };
     assert_eq!(port(&|facts| facts.hops = vec![hop]), PublicPort::Relay);
+    // What the carrier's NAT does with strangers decides.
+    let behind = |beyond: Dependence, upnp: Service| {
+        port(&|facts| {
+            facts.first_hop.upnp = upnp.clone();
+            facts.hops = vec![hop];
+            nat(facts).filtering_beyond = Some(beyond);
+        })
+    };
+    let closed = Dependence::AddressAndPortDependent;
+    let upnp = works("100.64.0.9");
+    let open_carrier = Dependence::EndpointIndependent;
+    assert_eq!(behind(open_carrier, upnp.clone()), PublicPort::MappingAndPunch(Protocol::Upnp));
+    assert_eq!(behind(closed, upnp), PublicPort::Relay);
+    assert_eq!(behind(open_carrier, Service::Silent), PublicPort::ByHand);
     // Its own filter counts.
     let filtered = |facts: &mut Facts| {
         public(facts);
@@ -293,13 +378,27 @@ fn a_public_port_comes_from_whoever_can_give_one() {
         };
     };
     assert_eq!(port(&filtered), PublicPort::OpenFilter);
-    assert_eq!(port(&|facts| facts.udp = Udp::Blocked { asked: 1 }), PublicPort::Relay);
-    assert_eq!(port(&|facts| facts.udp = Udp::NotAsked), PublicPort::Unknown);
+    assert_eq!(port(&|facts| facts.udp = Outside::Blocked { asked: 1 }), PublicPort::Relay);
+    assert_eq!(port(&|facts| facts.udp = Outside::NotAsked), PublicPort::Unknown);
+}
+
+#[test]
+fn over_ipv6_the_router_opens_a_pinhole_or_a_firewall_is_to_be_opened() {
+    let port = |upnp_v6| {
+        let mut facts = home();
+        facts.interfaces[0].addresses.push((ip("2001:db8:77::10"), 64));
+        facts.default_v6 = facts.default_v4.clone();
+        facts.first_hop.upnp_v6 = upnp_v6;
+        Diagnosis::of(&facts).v6_port
+    };
+    assert_eq!(port(works("2001:db8:77::10")), Some(PublicPort::Mapping(Protocol::Upnp)));
+    assert_eq!(port(Service::Silent), Some(PublicPort::OpenFilter));
+    assert_eq!(Diagnosis::of(&home()).v6_port, None);
 }
 
 #[test]
 fn what_nobody_measured_is_unclear_and_not_bad() {
-    let diagnosis = Diagnosis::of(&Facts { udp: Udp::NotAsked, ..home() });
+    let diagnosis = Diagnosis::of(&Facts { udp: Outside::NotAsked, ..home() });
     assert!(diagnosis.peers.iter().take(6).all(|(_, verdict)| verdict.outcome == Outcome::Unclear));
     assert!(!diagnosis.is_reachable());
     let mut facts = home();

@@ -11,8 +11,12 @@ use super::verdict::{Confidence, Note, Verdict};
 const FEW: usize = 12;
 /// A run of ports this wide or narrower is a block: 24 random ports of 64,512 fall into so few never (below 10⁻²⁰).
 const BLOCK: u16 = 8_192;
-/// Two runs that are each this narrow are two blocks.
+/// Several runs that are each this narrow are as many blocks.
 const SMALL_BLOCK: u16 = 2_048;
+/// Four runs at most: of 24 random ports 20 and more fall into so little never (below 10⁻¹²).
+const MOST_CUTS: usize = 3;
+/// Of fewer samples for each, some runs are chance.
+const SAMPLES_PER_CUT: usize = 8;
 /// Other subscribers' mappings between two of ours, at most, for a counter to be recognised.
 const MOST_BETWEEN: i32 = 64;
 
@@ -118,7 +122,7 @@ fn most_frequent(values: &[i32]) -> Option<i32> {
     values.iter().filter(|value| **value != 0).max_by_key(|value| count(value)).copied()
 }
 
-/// Random ports, of which there are some: of all, or of one or two runs.
+/// Random ports, of which there are some: of all, or of a few runs, as many as so many samples can tell from chance.
 pub(crate) fn spread(ports: &[u16]) -> Allocation {
     let mut ports = ports.to_vec();
     ports.sort_unstable();
@@ -126,11 +130,18 @@ pub(crate) fn spread(ports: &[u16]) -> Allocation {
     if last - first <= BLOCK {
         return Allocation::Block { runs: vec![first..=last] };
     }
-    let gap = |at: &usize| ports[*at] - ports[*at - 1];
-    let Some(cut) = (1..ports.len()).max_by_key(gap) else { return Allocation::Random { seen: first..=last } };
-    let (low, high) = (first..=ports[cut - 1], ports[cut]..=last);
-    if [&low, &high].iter().all(|run| run.end() - run.start() <= SMALL_BLOCK) {
-        return Allocation::Block { runs: vec![low, high] };
+    let mut gaps: Vec<usize> = (1..ports.len()).collect();
+    gaps.sort_by_key(|&at| core::cmp::Reverse(ports[at] - ports[at - 1]));
+    let most = MOST_CUTS.min((ports.len() / SAMPLES_PER_CUT).max(1));
+    for cuts in 1..=most.min(gaps.len()) {
+        let mut starts = gaps[..cuts].to_vec();
+        starts.push(0);
+        starts.sort_unstable();
+        let ends = starts[1..].iter().copied().chain([ports.len()]);
+        let runs: Vec<_> = starts.iter().zip(ends).map(|(&start, end)| ports[start]..=ports[end - 1]).collect();
+        if runs.iter().all(|run| run.end() - run.start() <= SMALL_BLOCK) {
+            return Allocation::Block { runs };
+        }
     }
     Allocation::Random { seen: first..=last }
 }

@@ -87,9 +87,17 @@ impl Desk {
         }
     }
 
-    /// Gives a socket back.
+    /// Gives a socket back; what it has asked is no longer waited for.
     pub(super) fn close(&mut self, socket: SocketId) {
         if self.locals.remove(&socket).is_some() {
+            let client = &mut self.client;
+            self.pending.retain(|request, asked| {
+                let stays = asked.socket != socket;
+                if !stays {
+                    client.cancel(*request);
+                }
+                stays
+            });
             self.outputs.push_back(Output::Close { socket });
         }
     }

@@ -54,6 +54,13 @@ pub enum Question {
     HairpinAddress,
     /// The same, and the receiver has sent to the sender.
     HairpinBoth,
+    /// May this one, once packets to it have gone so many hops and no farther?
+    Depth {
+        /// How many.
+        hops: u8,
+        /// Who that is, seen from whom I ask; nobody, to make a mapping.
+        change: Change,
+    },
     /// Does the mapping live after a silence?
     Lifetime {
         /// Of so many milliseconds.
@@ -146,6 +153,8 @@ impl fmt::Display for Question {
             Self::HairpinUnasked => f.write_str("my own mapping, unasked"),
             Self::HairpinAddress => f.write_str("my own mapping, its address asked"),
             Self::HairpinBoth => f.write_str("my own mapping, asked"),
+            Self::Depth { change: Change::NONE, .. } => f.write_str("who am I, before openers"),
+            Self::Depth { hops, change } => write!(f, "may {} once openers have gone {hops} hops", who(change)),
             Self::Lifetime { silence_ms, stream } => {
                 let kind = if *stream { "stream" } else { "exchange" };
                 write!(f, "does the mapping of a {kind} live after {} s", f64::from(*silence_ms) / 1_000.0)

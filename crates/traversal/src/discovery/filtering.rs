@@ -26,20 +26,32 @@ enum Control {
     Dead,
 }
 
-/// The share of unanswered requests above which silence is no evidence: six of them go unanswered once in 16,000 times, and of two
-/// sockets both once in 200 million.
+/// The share of unanswered requests above which silence is no evidence. As a first repetition is forgiven, it is reached where 39 %
+/// get lost: then six of them go unanswered once in 280 times, and of two sockets both once in 80,000.
 const MOST_UNANSWERED: f64 = 0.2;
 
 /// Whom the NAT lets in. `reachable` says which places have answered when they were asked directly.
 pub(super) fn judge(observations: &[Observation], reachable: impl Fn(Change) -> bool) -> Verdict<Dependence> {
+    let asked = |observation: &Observation| {
+        let Question::Filter { change, .. } = observation.question else { return None };
+        Some(change)
+    };
+    judge_those(observations, reachable, asked)
+}
+
+/// The same by those observations of which `asked` says from where an answer was to come in.
+pub(super) fn judge_those(
+    observations: &[Observation],
+    reachable: impl Fn(Change) -> bool,
+    asked: impl Fn(&Observation) -> Option<Change>,
+) -> Verdict<Dependence> {
     let mut possible = Dependence::ALL.to_vec();
-    let is_heard = unanswered(observations) <= MOST_UNANSWERED;
+    let is_heard = is_heard(observations);
     let (mut evidence, mut notes, mut confidence) = (Vec::new(), Vec::new(), Confidence::Certain);
     for change in CHANGES {
         let control = control(observations, change, &reachable);
         for (place, observation) in observations.iter().enumerate() {
-            let Question::Filter { change: asked, .. } = observation.question else { continue };
-            if asked != change {
+            if asked(observation) != Some(change) {
                 continue;
             }
             match (&observation.outcome, control) {
@@ -96,6 +108,7 @@ pub(super) fn by_hairpin(
             | Question::Call { .. }
             | Question::Poison { .. }
             | Question::Port { .. }
+            | Question::Depth { .. }
             | Question::Lifetime { .. } => continue,
         };
         possible.retain(|value| admits(*value, change) == observation.arrived());
@@ -132,14 +145,20 @@ fn control(observations: &[Observation], change: Change, reachable: &impl Fn(Cha
     }
 }
 
+/// Whether so much is answered that silence says something.
+pub(super) fn is_heard(observations: &[Observation]) -> bool {
+    unanswered(observations) <= MOST_UNANSWERED
+}
+
 /// The share of requests without an answer, of those that no filter was in the way of: other sockets' at the same time, to the
-/// same endpoint.
+/// same endpoint. One that was answered after a single repetition may only have been late, on a host that is busy.
 fn unanswered(observations: &[Observation]) -> f64 {
     let (mut sent, mut answered) = (0, 0);
     for observation in observations {
         if let Question::Port { .. } = observation.question {
-            sent += observation.attempts;
-            answered += u32::from(observation.mapped().is_some());
+            let is_answered = observation.mapped().is_some();
+            sent += if is_answered { observation.attempts.saturating_sub(1).max(1) } else { observation.attempts };
+            answered += u32::from(is_answered);
         }
     }
     if sent == 0 { 0.0 } else { 1.0 - f64::from(answered) / f64::from(sent) }

@@ -137,9 +137,9 @@ impl Track {
         if *sent < PACKETS {
             let opens = [None, Some(third), Some(sender)][*stage];
             if let Some(opens) = opens {
-                knock(desk, self.sockets[0], opens, &[0; 12]);
+                knock(desk, self.sockets[0], opens, &[0; 12], None);
             }
-            knock(desk, self.sockets[1], receiver, mark);
+            knock(desk, self.sockets[1], receiver, mark, None);
             *sent += 1;
             *next = now + if *sent < PACKETS { BETWEEN } else { AFTER + desk.round_trip };
             return;
@@ -153,12 +153,12 @@ impl Track {
 }
 
 /// Sends something harmless: an indication that means nothing to whoever else may get it (RFC 8489 §3).
-fn knock(desk: &mut Desk, socket: SocketId, to: SocketAddr, token: &[u8; 12]) {
+pub(super) fn knock(desk: &mut Desk, socket: SocketId, to: SocketAddr, token: &[u8; 12], hops: Option<u8>) {
     let mut bytes = vec![0; pinhole_stun::HEADER];
     let id = TransactionId::new(*token);
     let written = Writer::new(&mut bytes, Class::Indication, Method::BINDING, id).finish();
     debug_assert!(written.is_ok(), "a header fits a header");
-    desk.outputs.push_back(Output::Knock { socket, to, bytes });
+    desk.outputs.push_back(Output::Knock { socket, to, bytes, hops });
 }
 
 fn token(desk: &mut Desk) -> [u8; 12] {

@@ -6,11 +6,14 @@
 //! A look must not be a packet of the silent socket, which would make a new mapping: another socket asks the server to send
 //! to the silent one's port (RESPONSE-PORT). Where the server cannot, the silent one asks itself, and only another mapping
 //! than before shows that the old one had died; NATs that keep ports then cannot be measured.
+//!
+//! By TCP the silent connection asks itself: if it gets no answer, the NAT has forgotten it. A NAT that takes connections up in
+//! the middle looks as if it had kept them, and a server that closes silent connections ends the search.
 
 use core::net::SocketAddr;
 
 use pinhole_sansio::{Duration, Instant};
-use pinhole_stun::client::{Expect, Request, SocketId};
+use pinhole_stun::client::{Expect, Request, SocketId, Transport};
 
 use super::desk::{Desk, Settled};
 use super::evidence::{Observation, Outcome, Question};
@@ -23,6 +26,8 @@ const CONTROL: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_secs(5);
 /// Each wait is so much longer than the one before.
 const GROWTH: f64 = 1.25;
+/// By TCP more, as servers have few connections for one host.
+const GROWTH_OF_CONNECTIONS: f64 = 1.5;
 /// Sockets of the second row.
 const SECOND_ROW: u32 = 8;
 /// No second row for less.
@@ -83,16 +88,20 @@ enum State {
 impl Track {
     /// Starts a search for lifetimes up to `longest`.
     pub(super) fn start(desk: &mut Desk, server: SocketAddr, stream: bool, longest: Duration) -> Self {
+        let (look, growth) = match desk.transport {
+            Transport::Datagram => (Look::Unknown, GROWTH),
+            Transport::Stream => (Look::Itself, GROWTH_OF_CONNECTIONS),
+        };
         let mut waits = vec![CONTROL];
         let mut wait = SHORTEST;
         while wait < longest {
             waits.push(wait);
-            wait = wait.mul_f64(GROWTH);
+            wait = wait.mul_f64(growth);
         }
         waits.push(longest);
         let rungs = waits.into_iter().map(|silence| Rung::open(desk, server, silence)).collect();
         let asker = desk.open(None, server);
-        Self { server, stream, rungs, asker, look: Look::Unknown, refined: false, over: false }
+        Self { server, stream, rungs, asker, look, refined: false, over: false }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -113,6 +122,15 @@ impl Track {
             None => return,
         }
         self.advance(desk);
+    }
+
+    /// The connection of a socket has ended. In the silence that says who has ended it as little as when the NAT would have.
+    pub(super) fn on_closed(&mut self, desk: &mut Desk, socket: SocketId) {
+        let is_silent = |rung: &&mut Rung| rung.socket == socket && matches!(rung.state, State::Silent(_));
+        if let Some(rung) = self.rungs.iter_mut().find(is_silent) {
+            rung.state = State::Failed;
+            self.advance(desk);
+        }
     }
 
     pub(super) fn on_settled(&mut self, now: Instant, desk: &mut Desk, settled: &Settled) {
@@ -143,6 +161,9 @@ impl Track {
             }
             (Err(_), State::Looking) => rung.state = State::Died,
             (_, State::Silent(_) | State::Lived | State::Died | State::Failed) => return,
+        }
+        if matches!(rung.state, State::Lived | State::Died) {
+            desk.close(rung.socket);
         }
         if self.look == Look::Unknown && by_asker {
             let works = self.rungs[0].state == State::Lived;
@@ -242,7 +263,12 @@ fn millis(time: Duration) -> u32 {
 }
 
 /// The lifetime of mappings of one kind. What the looks at it have in common is their question with a silence.
-pub(super) fn judge(observations: &[Observation], stream: bool, allocation: &Verdict<Allocation>) -> Verdict<Lifetime> {
+pub(super) fn judge(
+    observations: &[Observation],
+    transport: Transport,
+    stream: bool,
+    allocation: &Verdict<Allocation>,
+) -> Verdict<Lifetime> {
     let mut first: Vec<(SocketId, SocketAddr)> = Vec::new();
     let (mut survived, mut died, mut evidence) = (None::<Duration>, None::<Duration>, Vec::new());
     let mut by_itself = false;
@@ -276,7 +302,8 @@ pub(super) fn judge(observations: &[Observation], stream: bool, allocation: &Ver
             died = Some(died.map_or(silence, |died| died.min(silence)));
         }
     }
-    if by_itself && allocation.value() == Some(&Allocation::Preserving) {
+    let is_datagrams = transport == Transport::Datagram;
+    if by_itself && is_datagrams && allocation.value() == Some(&Allocation::Preserving) {
         return Verdict::unknown_since(Note::NeedsResponsePort);
     }
     let Some(survived) = survived else { return Verdict::unknown() };
@@ -285,5 +312,6 @@ pub(super) fn judge(observations: &[Observation], stream: bool, allocation: &Ver
     }
     let confidence = if by_itself { Confidence::Likely } else { Confidence::Certain };
     let verdict = Verdict::of(Lifetime { survived, died }, confidence, evidence);
+    let verdict = if is_datagrams { verdict } else { verdict.with(Note::ByConnection) };
     if died.is_some() { verdict } else { verdict.with(Note::AtLeast) }
 }

@@ -8,7 +8,7 @@ use pinhole_stun::client::{Failure, Transport};
 use super::evidence::{Observation, Question};
 use super::terms::{Allocation, Classic, Dependence, Hairpin, Lifetime, Pooling, Translation};
 use super::verdict::{Confidence, Note, Verdict};
-use super::{allocation, filtering, hairpin, lifetime, mapping};
+use super::{allocation, depth, filtering, hairpin, lifetime, mapping};
 
 /// A server that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,11 @@ pub struct Report {
     pub pooling: Verdict<Pooling>,
     /// Whether a packet that comes too early takes its sender's mapping away.
     pub poisoning: Verdict<bool>,
-    /// How long a silent mapping lives that has carried one exchange.
+    /// How many hops away the outermost filter is that keeps strangers out; 0 is this host's own.
+    pub outermost_filter: Verdict<u8>,
+    /// Who may send through what is beyond the first hop.
+    pub filtering_beyond: Verdict<Dependence>,
+    /// How long a silent mapping lives that has carried one exchange; by TCP, one of an open connection.
     pub lifetime: Verdict<Lifetime>,
     /// The same for one that has carried packets for some seconds.
     pub stream_lifetime: Verdict<Lifetime>,
@@ -95,7 +99,9 @@ impl Report {
             parity = Verdict::unknown_since(Note::NoNat);
             pooling = Verdict::unknown_since(Note::NoNat);
         }
-        let lifetime = |stream| lifetime::judge(seen, stream, &allocation);
+        let outermost_filter = depth::outermost(seen, &mapping, &filtering);
+        let filtering_beyond = depth::beyond(seen, &mapping, reachable);
+        let lifetime = |stream| lifetime::judge(seen, transport, stream, &allocation);
         let first = seen.iter().find(|observation| observation.mapped().is_some());
         Self {
             transport,
@@ -104,6 +110,8 @@ impl Report {
             local: first.and_then(|observation| observation.local),
             mapped: first.and_then(Observation::mapped),
             poisoning: poisoning(seen, &mapping, &filtering),
+            outermost_filter,
+            filtering_beyond,
             lifetime: lifetime(false),
             stream_lifetime: lifetime(true),
             translation,
@@ -179,6 +187,7 @@ fn is_reachable(observations: &[Observation], change: pinhole_stun::behaviour::C
         | Question::HairpinUnasked
         | Question::HairpinAddress
         | Question::HairpinBoth
+        | Question::Depth { .. }
         | Question::Lifetime { .. } => None,
     });
     let Some(first) = first else { return false };

@@ -143,6 +143,7 @@ impl Track {
             | Question::HairpinUnasked
             | Question::HairpinAddress
             | Question::HairpinBoth
+            | Question::Depth { .. }
             | Question::Lifetime { .. } => {}
         }
     }

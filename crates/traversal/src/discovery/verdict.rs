@@ -49,12 +49,20 @@ pub enum Note {
     NoNat,
     /// Only a server that calls back can show that.
     NeedsCalls,
+    /// Everybody is let in.
+    NoFilter,
+    /// The openers went to another mapping than the one that was answered to.
+    MappingInTheWay,
+    /// Openers that lived the longest did not get as far.
+    FartherAway,
     /// Fewer samples than wanted.
     FewSamples,
     /// Ports were kept where they were free.
     SomeTaken,
     /// It lasted as long as the longest wait.
     AtLeast,
+    /// Silent connections have asked: one that the NAT takes up in the middle looks as if it had lived.
+    ByConnection,
     /// The NAT keeps ports, and only a server with RESPONSE-PORT can tell an old mapping from a new one with the same port.
     NeedsResponsePort,
 }
@@ -152,9 +160,13 @@ impl fmt::Display for Note {
             Self::InsideSourceUnseen => "a NAT that keeps the inside source looks the same from one host",
             Self::NoNat => "there is no NAT",
             Self::NeedsCalls => "only a server that calls back shows that",
+            Self::NoFilter => "strangers are let in",
+            Self::MappingInTheWay => "each endpoint has a mapping of its own, so that openers say little",
+            Self::FartherAway => "it is farther away than openers live",
             Self::FewSamples => "few samples",
             Self::SomeTaken => "some ports were taken",
             Self::AtLeast => "the longest wait was not long enough",
+            Self::ByConnection => "a NAT that takes up connections in the middle looks as if it had kept them",
             Self::NeedsResponsePort => "the NAT keeps ports: only a server with RESPONSE-PORT shows that",
         })
     }

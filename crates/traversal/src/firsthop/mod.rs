@@ -7,11 +7,12 @@
 //! | [`natpmp`] | NAT-PMP, RFC 6886 | Apple, miniupnpd, OpenWrt |
 //! | [`upnp`] | UPnP-IGD 1 and 2: SSDP, a description, SOAP | almost everywhere |
 //!
-//! Each machine holds one request at a time. A request ends with exactly one `Output::Done`, at the latest after the patience
+//! The first two are dialects of one [`client`]. Each machine holds one request at a time. A request ends with exactly one `Output::Done`, at the latest after the patience
 //! that it was given. Only the server that was asked is believed.
 //!
 //! Not here: renewing what was leased (the caller asks again), PCP's PEER, FILTER and THIRD_PARTY, events of UPnP.
 
+pub mod client;
 pub mod natpmp;
 pub mod pcp;
 mod reader;

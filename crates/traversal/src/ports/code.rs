@@ -28,8 +28,8 @@ impl Guess {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Fixed => vec![FIXED],
-            Self::Sequential(Sequence { next, step, others }) => {
-                let numbers = [next.to_be_bytes(), step.to_be_bytes(), others.to_be_bytes()];
+            Self::Sequential(Sequence { next, step, others, age_ms }) => {
+                let numbers = [next.to_be_bytes(), step.to_be_bytes(), others.to_be_bytes(), age_ms.to_be_bytes()];
                 [&[SEQUENTIAL], numbers.as_flattened()].concat()
             }
             Self::Block { runs } => {
@@ -53,10 +53,10 @@ impl Guess {
         let (&kind, rest) = bytes.split_first().ok_or(Unreadable)?;
         match (kind, rest) {
             (FIXED, []) => Ok(Self::Fixed),
-            (SEQUENTIAL, &[a, b, c, d, e, f]) => {
-                let step = i16::from_be_bytes([c, d]);
-                let (next, others) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]));
-                if step == 0 { Err(Unreadable) } else { Ok(Self::Sequential(Sequence { next, step, others })) }
+            (SEQUENTIAL, &[a, b, c, d, e, f, g, h]) => {
+                let (next, step) = (u16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+                let (others, age_ms) = (u16::from_be_bytes([e, f]), u16::from_be_bytes([g, h]));
+                if step == 0 { Err(Unreadable) } else { Ok(Self::Sequential(Sequence { next, step, others, age_ms })) }
             }
             (BLOCK, runs) => {
                 let (runs, rest) = runs.as_chunks::<4>();

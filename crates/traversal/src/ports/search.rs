@@ -14,10 +14,8 @@ use core::ops::RangeInclusive;
 
 use pinhole_sansio::Rng;
 
-use super::Guess;
+use super::{Guess, LOWEST};
 
-/// No port below is tried: NATs keep them for sockets with such ports, and servers of all kinds listen there.
-const LOWEST: u16 = 1_024;
 /// The ports that Linux prefers.
 const LINUX_TWICE: RangeInclusive<u16> = LOWEST..=2_047;
 
@@ -35,8 +33,9 @@ const KNOWN: [(f64, RangeInclusive<u16>); 5] = [
 ];
 /// How often Linux is met.
 const LINUX: f64 = 0.45;
-/// That it is another range, around the ports that were seen.
-const OTHER: f64 = 0.05;
+/// That it is another range, around the ports that were seen: little, since a range that is fitted to the samples fits
+/// them best. Where it is much smaller than the others, two dozen samples make it the likeliest by far.
+const OTHER: f64 = 0.001;
 
 /// An allocator that the peer's NAT may have.
 #[derive(Clone, Debug)]

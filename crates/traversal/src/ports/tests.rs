@@ -16,7 +16,7 @@ fn a_guess_survives_being_told() {
     let guesses = [
         Guess::Fixed,
         Guess::Unknown,
-        Guess::Sequential(Sequence { next: 65_530, step: -4, others: 35 }),
+        Guess::Sequential(Sequence { next: 65_530, step: -4, others: 35, age_ms: 150 }),
         Guess::Block { runs: vec![1_024..=1_535, 40_000..=40_511] },
         Guess::Random { seen: 2_000..=64_000, samples: 24 },
     ];
@@ -33,7 +33,7 @@ fn what_is_no_guess_is_refused() {
         &[],
         &[9],
         &[0, 0],
-        &[1, 0, 1, 0, 0, 0, 0],
+        &[1, 0, 1, 0, 0, 0, 0, 0, 0],
         &[1, 0, 1, 0, 1, 0],
         &[2],
         &[2, 0, 9, 0, 8],
@@ -49,9 +49,11 @@ fn what_is_no_guess_is_refused() {
 fn samples_tell_a_counter_a_block_and_chance_apart() {
     // Four samples, 10 ms apart, with two mappings of others between them: 66 a second.
     let counter = Guess::of(&samples([3_000, 3_002, 3_006, 3_008, 3_010]), 1);
-    assert_eq!(counter, Guess::Sequential(Sequence { next: 3_012, step: 2, others: 25 }));
+    assert_eq!(counter, Guess::Sequential(Sequence { next: 3_012, step: 2, others: 25, age_ms: 0 }));
+    let busy = Guess::of(&samples([3_000, 3_008, 3_016, 3_040, 3_044, 3_056, 3_076, 3_092, 3_096, 3_100, 3_140]), 1);
+    assert!(matches!(busy, Guess::Sequential(Sequence { next: 3_144, step: 4, .. })), "{busy:?}");
     let kept: Vec<Sample> = samples([0; 6]).iter().map(|s| Sample { external: s.inside, ..*s }).collect();
-    assert_eq!(Guess::of(&kept, 51_820), Guess::Sequential(Sequence { next: 51_820, step: 1, others: 0 }));
+    assert_eq!(Guess::of(&kept, 51_820), Guess::Sequential(Sequence { next: 51_820, step: 1, others: 0, age_ms: 0 }));
     let block = Guess::of(&samples([40_100, 40_450, 40_010, 40_333, 40_200, 40_071]), 1);
     assert_eq!(block, Guess::Block { runs: vec![40_010..=40_450] });
     let random = Guess::of(&samples([1_100, 64_000, 33_000, 9_000]), 1);
@@ -60,10 +62,15 @@ fn samples_tell_a_counter_a_block_and_chance_apart() {
 }
 
 #[test]
-fn a_counter_goes_on_while_the_guess_is_on_its_way() {
-    let guess = Guess::Sequential(Sequence { next: 65_535, step: 2, others: 30 });
-    let Guess::Sequential(aged) = guess.aged(Duration::from_millis(100)) else { panic!("it stays a counter") };
-    assert_eq!((aged.next, aged.after(1)), (5, 7), "three mappings of others, around the end");
+fn a_counter_goes_around_its_end_and_grows_old() {
+    let sequence = Sequence { next: 65_533, step: 2, others: 30, age_ms: 20 };
+    assert_eq!([0, 1, 2, 3].map(|count| sequence.after(count)), [65_533, 65_535, 1_025, 1_027]);
+    assert_eq!(Sequence { step: -1, next: 1_025, ..sequence }.after(3), 65_534);
+    assert_eq!(Sequence { next: 1, step: -2, ..sequence }.after(1), 65_535, "one that gives low ports, too");
+    let Guess::Sequential(aged) = Guess::Sequential(sequence).aged(Duration::from_millis(100)) else {
+        panic!("it counts")
+    };
+    assert_eq!(aged, Sequence { age_ms: 120, ..sequence });
 }
 
 /// The first `count` ports of a search.
@@ -116,4 +123,51 @@ fn a_block_is_tried_before_anything_else() {
     let block = Guess::Block { runs: vec![10_250..=10_700, 51_210..=51_680] };
     let ports = searched(&block, 600);
     assert!(ports.iter().all(|port| (10_100..=10_850).contains(port) || (51_100..=51_800).contains(port)));
+}
+
+#[test]
+fn a_counter_is_followed_in_passes_that_reach_farther() {
+    let sequence = Sequence { next: 65_530, step: 2, others: 20, age_ms: 200 };
+    let all: Vec<(Instant, u16)> = Count::new(Instant::from_millis(1), sequence).collect();
+    assert_eq!(all[..4].iter().map(|(_, port)| *port).collect::<Vec<_>>(), [65_530, 65_532, 65_534, 1_024]);
+    let passes: Vec<usize> = all.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len).collect();
+    assert_eq!(passes, [39, 48, 64, 87]);
+}
+
+/// Ports of a meeting at 500 a second.
+fn met(sequence: Sequence) -> Vec<u16> {
+    let mut meeting = Meeting::new(Instant::EPOCH, sequence, sequence);
+    let mut now = Instant::EPOCH;
+    let next = || {
+        now += Duration::from_millis(2);
+        meeting.next(now)
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn two_that_count_alone_try_every_small_difference_at_once() {
+    let ports = met(Sequence { next: 3_000, step: 1, others: 0, age_ms: 50 });
+    let tried: Vec<i32> = ports.iter().zip(3_000..).take(20).map(|(&port, n)| i32::from(port) - n).collect();
+    assert!((0..=5).all(|sum| tried.contains(&sum)), "{tried:?}");
+}
+
+#[test]
+fn a_meeting_goes_to_no_port_twice_and_leaves_no_low_number_out() {
+    for others in [0, 1, 5, 35, 100, 1_000, u16::MAX] {
+        let mut ports = met(Sequence { next: 3_000, step: 1, others, age_ms: 150 });
+        assert_eq!(ports.len(), 200);
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|pair| pair[0] < pair[1]), "{others}: {ports:?}");
+        let low = if others < 30 { 4 } else { 24 };
+        assert!((3_000..3_000 + low).all(|port| ports.contains(&port)), "{others}: {ports:?}");
+    }
+}
+
+#[test]
+fn a_busy_meeting_crosses_every_likely_difference_odd_and_even() {
+    let ports = met(Sequence { next: 3_000, step: 1, others: 35, age_ms: 150 });
+    let tried: Vec<i32> = ports.iter().zip(3_000..).map(|(&port, n)| i32::from(port) - n).collect();
+    // 74 a second for 350 ms are 26; at the end it is 400 ms later.
+    assert!((12..=60).all(|sum| tried.contains(&sum)), "{tried:?}");
 }

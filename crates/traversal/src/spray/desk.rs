@@ -1,13 +1,14 @@
 //! What both roles share: the one address that is talked to, the language, the counters, the outputs.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use core::net::{IpAddr, SocketAddr};
 
 use pinhole_sansio::{Duration, Instant, Rng};
+use pinhole_stun::TransactionId;
 
-use super::word::{Language, Word};
-use super::{Counters, MOST_ANSWERS, Output, Reason, Refused, Settings, Via};
+use super::word::{About, Language, Said, Word};
+use super::{Counters, MOST_HEARD, Output, Reason, Refused, Settings, Via};
 
 /// How much longer each silence is than the one before, when something is said again.
 const GROWTH: f64 = 1.5;
@@ -22,7 +23,8 @@ pub(super) struct Desk {
     pub(super) rng: Rng,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
-    answers: u32,
+    /// What was heard by which socket from which port: each word counts once.
+    heard: HashSet<(TransactionId, Via, u16)>,
     /// When the attempt is over.
     pub(super) ends: Instant,
 }
@@ -35,7 +37,7 @@ impl Desk {
             rng: Rng::from_seed(settings.seed),
             outputs: VecDeque::new(),
             counters: Counters::default(),
-            answers: 0,
+            heard: HashSet::new(),
             ends: now + settings.limits.deadline,
         }
     }
@@ -44,35 +46,29 @@ impl Desk {
         SocketAddr::new(self.target, port)
     }
 
-    pub(super) fn send(&mut self, via: Via, port: u16, ttl: Option<u8>, word: Word) {
-        let bytes = self.language.write(word, &mut self.rng);
+    /// Sends a word about a way.
+    pub(super) fn send(&mut self, via: Via, port: u16, ttl: Option<u8>, word: Word, about: About) {
+        let bytes = self.language.write(word, about, &mut self.rng);
         self.outputs.push_back(Output::Transmit { via, to: self.address(port), ttl, bytes });
     }
 
-    /// Says something of its own accord.
-    pub(super) fn say(&mut self, via: Via, port: u16, word: Word) {
+    /// Says something that goes all the way.
+    pub(super) fn say(&mut self, via: Via, port: u16, word: Word, about: About) {
         self.counters.words += 1;
-        self.send(via, port, None, word);
-    }
-
-    /// Says something because the peer did: not for ever.
-    pub(super) fn answer(&mut self, via: Via, port: u16, word: Word) {
-        if self.answers == MOST_ANSWERS {
-            self.counters.unanswered += 1;
-            return;
-        }
-        self.answers += 1;
-        self.say(via, port, word);
+        self.send(via, port, None, word, about);
     }
 
     /// What the peer says, if it is the peer.
-    pub(super) fn read(&mut self, from: SocketAddr, bytes: &[u8]) -> Option<Word> {
+    pub(super) fn read(&mut self, via: Via, from: SocketAddr, bytes: &[u8]) -> Option<Said> {
         if from.ip().to_canonical() != self.target {
             self.counters.strangers += 1;
             return None;
         }
         match self.language.read(bytes) {
-            Ok(word) => return Some(word),
+            Ok(said) if self.heard.len() < MOST_HEARD && self.heard.insert((said.id, via, from.port())) => {
+                return Some(said);
+            }
+            Ok(_) => self.counters.repeated += 1,
             Err(Refused::Foreign) => self.counters.foreign += 1,
             Err(Refused::OtherSession) => self.counters.other_session += 1,
             Err(Refused::Mirrored) => self.counters.mirrored += 1,

@@ -3,4 +3,5 @@
 mod discovery;
 mod lifetimes;
 mod spray;
+mod streams;
 mod world;

@@ -173,7 +173,8 @@ impl World {
                 self.sockets.insert(socket, port);
                 machine.handle_input(self.now, input);
             }
-            Output::Send { socket, to, bytes } | Output::Knock { socket, to, bytes } => self.leave(socket, to, &bytes),
+            Output::Send { socket, to, bytes } => self.leave(socket, to, &bytes, u8::MAX),
+            Output::Knock { socket, to, bytes, hops } => self.leave(socket, to, &bytes, hops.unwrap_or(u8::MAX)),
             Output::Close { socket } => {
                 self.sockets.remove(&socket);
             }
@@ -191,17 +192,30 @@ impl World {
         }
     }
 
-    fn leave(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+    /// Sends a packet that dies at the router that it comes to with its last hop.
+    fn leave(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8], hops: u8) {
         self.sent += 1;
         let port = self.sockets[&socket];
         let packet = datagram(SocketAddr::new(self.address().into(), port), to, bytes);
         match &mut self.way {
-            Way::Nats(_) => self.carry(0, Side::Inside, packet),
+            Way::Nats(nats) if usize::from(hops) > nats.len() => self.carry(0, Side::Inside, packet),
+            Way::Nats(_) => self.die(usize::from(hops) - 1, packet),
+            Way::Firewall(..) if hops < 2 => {}
             Way::Firewall(_, sent) => {
                 sent.push((port, to));
                 self.move_on(Moving::ToServer(packet), WAY);
             }
             Way::Nothing => {}
+        }
+    }
+
+    /// Has a packet from inside go through so many NATs and no farther.
+    fn die(&mut self, nats: usize, mut packet: Vec<u8>) {
+        let Way::Nats(all) = &mut self.way else { return };
+        for nat in &mut all[..nats] {
+            if nat.process(self.now, Side::Inside, &mut packet) != Verdict::Forward(Side::Outside) {
+                return;
+            }
         }
     }
 

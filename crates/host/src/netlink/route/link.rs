@@ -26,6 +26,10 @@ pub struct Link {
     pub mtu: u32,
     /// Its kind (`veth`, `tun`, `wireguard` …); `None` for hardware and the loopback.
     pub kind: Option<String>,
+    /// Its Ethernet address; `None` for links that carry no Ethernet frames.
+    pub ethernet: Option<[u8; 6]>,
+    /// The number of the bridge, bond or VRF that it belongs to.
+    pub master: Option<u32>,
 }
 
 impl Link {
@@ -48,11 +52,14 @@ impl Link {
         let fixed = reply.fixed::<FIXED>()?;
         let index = u32_in(&fixed[4..8])?;
         let flags = u32_in(&fixed[8..12])?;
-        let mut link = Self { index, name: String::new(), flags, mtu: 0, kind: None };
+        let is_ethernet = fixed[2..4] == libc::ARPHRD_ETHER.to_ne_bytes();
+        let mut link = Self { index, name: String::new(), flags, mtu: 0, kind: None, ethernet: None, master: None };
         for (kind, value) in reply.attributes(FIXED) {
             match kind {
                 libc::IFLA_IFNAME => link.name = text(value),
                 libc::IFLA_MTU => link.mtu = u32_in(value)?,
+                libc::IFLA_ADDRESS if is_ethernet => link.ethernet = value.try_into().ok(),
+                libc::IFLA_MASTER => link.master = u32_in(value),
                 libc::IFLA_LINKINFO => link.kind = crate::netlink::find(value, INFO_KIND).map(text),
                 _ => {}
             }

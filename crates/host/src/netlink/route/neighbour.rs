@@ -1,7 +1,9 @@
-//! Neighbours that this host answers for (proxy ARP): packets to their addresses come here and go on as routes say.
+//! Neighbours: at which Ethernet address one is, and those that this host answers for (proxy ARP), so that packets to their
+//! addresses come here and go on as routes say.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use super::{family, ip, u32_in};
 use crate::netlink::{Error, Message, Socket};
 
 /// Bytes of `struct ndmsg`.
@@ -10,7 +12,25 @@ const FIXED: usize = 12;
 const PROXY: u8 = 8;
 /// `NDA_DST`.
 const DESTINATION: u16 = 1;
+/// `NDA_LLADDR`.
+const ETHERNET: u16 = 2;
 const REPLACE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
+
+/// The Ethernet address of a neighbour on the interface with this index; `None` if the kernel has not asked for it, or in vain.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn ethernet(socket: &mut Socket, index: u32, neighbour: IpAddr) -> Result<Option<[u8; 6]>, Error> {
+    let mut fixed = [0; FIXED];
+    fixed[0] = family(neighbour);
+    let replies = socket.dump(Message::new(libc::RTM_GETNEIGH, 0).fixed(&fixed))?;
+    Ok(replies.iter().find_map(|reply| {
+        let here = u32_in(&reply.fixed::<FIXED>()?[4..8])? == index;
+        let value = |wanted| reply.attributes(FIXED).find(|&(kind, _)| kind == wanted).map(|(_, value)| value);
+        let it = here && value(DESTINATION).and_then(ip) == Some(neighbour);
+        value(ETHERNET).filter(|_| it)?.try_into().ok()
+    }))
+}
 
 /// Answers for `address` on the interface with this index, which must forward for the kernel to do so. It answers after a
 /// pause of up to 0.8 s (`net.ipv4.neigh.*.proxy_delay`).

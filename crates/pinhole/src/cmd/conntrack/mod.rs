@@ -25,7 +25,7 @@ mod people;
 mod progress;
 mod router;
 mod top;
-mod trace;
+pub(in crate::cmd) mod trace;
 mod trouble;
 mod watch;
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use pinhole_host::embedded;
 use pinhole_host::probe::{Route, discovery};
-use pinhole_host::survey::{self, Ways, firewall, firsthop, path, system};
+use pinhole_host::survey::{self, Ways, firewall, firsthop, mtu, path, system};
 use pinhole_stun::client::Transport;
-use pinhole_traversal::diagnosis::facts::{Facts, Firewall, FirstHop, Gateway, Udp};
+use pinhole_traversal::diagnosis::facts::{Facts, Firewall, FirstHop, Hop, Nat, Outside};
 use pinhole_traversal::discovery::Settings;
 
 use super::{Args, nat};
 use crate::cmd::stun::servers::{self, Family};
+use crate::cmd::timewait;
 
 /// How long names may take: a resolver that is slow delays discovery.
 const RESOLVE: Duration = Duration::from_secs(4);
@@ -38,6 +39,8 @@ const ANYWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 
 /// When the kernel gives no randomness, or no netlink.
 pub(super) async fn collect(args: &Args) -> Result<Facts> {
     let progress = Progress::begin();
+    // Before there are sockets of ours.
+    let busiest = on_thread(|| timewait::busiest().ok().flatten()).await;
     let mut seed = [0; 8];
     embedded::fill_random(&mut seed).context("the kernel gives no randomness")?;
     let seed = u64::from_ne_bytes(seed);
@@ -70,21 +73,15 @@ pub(super) async fn collect(args: &Args) -> Result<Facts> {
     let toward = [toward(&v4, ANYWHERE_V4.into()), toward(&v6, ANYWHERE_V6.into())];
     let ways = survey::ways(toward).unwrap_or(ways);
     let target = v4.first().copied().filter(|_| ways.v4.is_some());
-    let (udp, v6_answers, first_hop, hops, path_mtu, firewall) = tokio::join!(
-        progress.part("STUN", discover(&route, v4, seed, ways.v4.is_some())),
+    let (udp, tcp, v6_answers, first_hop, hops, path_mtu, firewall) = tokio::join!(
+        progress.part("STUN by UDP", discover(&route, Transport::Datagram, &v4, seed, ways.v4.is_some())),
+        progress.part("STUN by TCP", discover(&route, Transport::Stream, &v4, seed ^ 4, ways.v4.is_some())),
         progress.part("IPv6", answers_v6(&route, v6, seed, ways.v6.is_some())),
-        progress.part("PCP, NAT-PMP, UPnP", first_hop(ways.v4.as_ref(), !args.no_mapping, seed)),
-        progress.part(
-            "routers",
-            on_thread(move || match target.map(|server| server.ip()) {
-                Some(IpAddr::V4(target)) => path::hops(target, HOPS, HOP_WAIT).unwrap_or_default(),
-                Some(IpAddr::V6(_)) | None => Vec::new(),
-            })
-        ),
-        progress.part("MTU", on_thread(move || target.and_then(|server| path::mtu(server).ok()))),
+        progress.part("PCP, NAT-PMP, UPnP", first_hop(&ways, !args.no_mapping, seed)),
+        progress.part("routers", hops(target.map(|server| server.ip()))),
+        progress.part("MTU", on_thread(move || target.and_then(|server| mtu::mtu(server).ok()))),
         progress.part("firewall", look_at_firewall(&ways, args.port)),
     );
-    let hops = hops.unwrap_or_default();
     let gateway_answers = ways.v4.as_ref().and_then(|route| match route.router {
         Some(IpAddr::V4(router)) => match hops.iter().any(|hop| hop.address == Some(router)) {
             true => Some(true),
@@ -100,11 +97,13 @@ pub(super) async fn collect(args: &Args) -> Result<Facts> {
         first_hop,
         hops,
         udp,
+        tcp,
         v6_answers,
         firewall: firewall.unwrap_or_default(),
         conntrack: system::conntrack(),
         settings,
         sockets: system::sockets(),
+        busiest: busiest.flatten(),
         capabilities: system::capabilities(),
         path_mtu: path_mtu.flatten(),
         is_multihomed: ways.is_multihomed,
@@ -125,20 +124,20 @@ fn is_of(name: &str, family: Family) -> bool {
     }
 }
 
-async fn discover(route: &Route, servers: Vec<SocketAddr>, seed: u64, has_way: bool) -> Udp {
+async fn discover(route: &Route, transport: Transport, servers: &[SocketAddr], seed: u64, has_way: bool) -> Outside {
     if servers.is_empty() || !has_way {
-        return Udp::NotAsked;
+        return Outside::NotAsked;
     }
     let asked = servers.len();
-    let settings = Settings { transport: Transport::Datagram, servers, port: None, lifetime: None, seed };
+    let settings = Settings { transport, servers: servers.to_vec(), port: None, lifetime: None, seed };
     let mut heard = false;
     let finding = discovery::discover(route, settings, |observation| heard |= observation.mapped().is_some());
     match tokio::time::timeout(DISCOVER, finding).await {
-        Ok(Ok(report)) => nat::udp(&report),
-        Ok(Err(_)) => Udp::NotAsked,
+        Ok(Ok(report)) => nat::outside(&report),
+        Ok(Err(_)) => Outside::NotAsked,
         // Somebody answers, and what that means is not known in time.
-        Err(_) if heard => Udp::Answers(pinhole_traversal::diagnosis::facts::Nat::default()),
-        Err(_) => Udp::Blocked { asked },
+        Err(_) if heard => Outside::Answers(Nat::default()),
+        Err(_) => Outside::Blocked { asked },
     }
 }
 
@@ -161,11 +160,23 @@ async fn answers_v6(route: &Route, servers: Vec<SocketAddr>, seed: u64, has_way:
     }
 }
 
-async fn first_hop(way: Option<&Gateway>, maps: bool, seed: u64) -> FirstHop {
-    let Some(Gateway { router: Some(IpAddr::V4(gateway)), source: Some(IpAddr::V4(own)), .. }) = way else {
-        return FirstHop::default();
-    };
-    let settings = firsthop::Settings { gateway: *gateway, own: *own, maps, seed };
+/// The first routers on the way to `target`, if that has an IPv4 address.
+pub(in crate::cmd) async fn hops(target: Option<IpAddr>) -> Vec<Hop> {
+    let Some(IpAddr::V4(target)) = target else { return Vec::new() };
+    on_thread(move || path::hops(target, HOPS, HOP_WAIT).unwrap_or_default()).await.unwrap_or_default()
+}
+
+/// What the first hop says, asked for a port or not.
+pub(in crate::cmd) async fn first_hop(ways: &Ways, maps: bool, seed: u64) -> FirstHop {
+    let v4 = ways.v4.as_ref().and_then(|way| match (way.router, way.source) {
+        (Some(IpAddr::V4(gateway)), Some(own)) => Some(firsthop::Way { gateway, own }),
+        (Some(_) | None, _) => None,
+    });
+    let v6 = ways.v6.as_ref().and_then(|way| match (way.router, way.source) {
+        (Some(IpAddr::V6(router)), Some(IpAddr::V6(own))) => firsthop::Way::through(&way.interface, router, own).ok(),
+        (Some(_) | None, _) => None,
+    });
+    let settings = firsthop::Settings { v4, v6, maps, seed };
     tokio::time::timeout(FIRST_HOP, firsthop::ask(settings)).await.unwrap_or_default()
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use pinhole_traversal::diagnosis::facts::{Dependence, Facts, Nat, Service, Udp};
+use pinhole_traversal::diagnosis::facts::{Dependence, Facts, Nat, Outside, Service};
+use pinhole_traversal::diagnosis::kinds::{Kind, Share};
 use pinhole_traversal::diagnosis::layers::Layer;
 use pinhole_traversal::diagnosis::pair::{Outcome, Verdict};
 use pinhole_traversal::diagnosis::problem::Severity;
@@ -30,8 +31,11 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
         out.verdict(text::peer(*peer, lang), verdict);
     }
     out.heading(Word::PublicPort);
-    let by = text::who_maps(diagnosis.port).map_or_else(String::new, |protocol| format!(" ({protocol})"));
-    out.line(&format!("  {}{by}", text::port(diagnosis.port, lang)));
+    let v6 = diagnosis.v6_port.map(|port| ("IPv6", port));
+    for (transport, port) in [("UDP", diagnosis.port), ("TCP", diagnosis.tcp_port)].into_iter().chain(v6) {
+        let by = text::who_maps(port).map_or_else(String::new, |protocol| format!(" ({protocol})"));
+        out.line(&format!("  {transport}: {}{by}", text::port(port, lang)));
+    }
     out.heading(Word::InTheWay);
     if diagnosis.findings.is_empty() {
         out.line(&format!("  {}", Word::Nothing.text(lang)));
@@ -90,6 +94,7 @@ impl Out {
         let router = facts.default_v4.as_ref().and_then(|route| route.router);
         for (number, layer) in diagnosis.layers.iter().enumerate() {
             let mut details = vec![translation(layer, self.lang)];
+            details.extend(self.kind(&layer.kind));
             if number == 0 {
                 details.push(self.services(facts));
             }
@@ -102,7 +107,8 @@ impl Out {
             let services = self.services(facts);
             self.place(&router.to_string(), &[services], false);
         }
-        let details = self.outside(&facts.udp);
+        let mut details = self.seen_as(&facts.udp);
+        details.extend(self.together(facts, diagnosis.layers.len() != 1));
         let last = self.word(Word::Internet);
         self.place(last, &details, true);
         let v6 = self.v6(facts);
@@ -151,35 +157,68 @@ impl Out {
         each.join(" · ")
     }
 
-    fn outside(&self, udp: &Udp) -> Vec<String> {
+    /// As whom servers see this host, and what that makes it.
+    fn seen_as(&self, udp: &Outside) -> Vec<String> {
         let nat = match udp {
-            Udp::NotAsked => return vec![self.word(Word::NoServers).to_owned()],
-            Udp::Blocked { asked } => return vec![format!("{} (0/{asked})", self.word(Word::NoAnswer))],
-            Udp::Answers(nat) => nat,
+            Outside::NotAsked => return vec![self.word(Word::NoServers).to_owned()],
+            Outside::Blocked { asked } => return vec![format!("{} (0/{asked})", self.word(Word::NoAnswer))],
+            Outside::Answers(nat) => nat,
         };
         let public: Vec<String> = nat.public.iter().map(ToString::to_string).collect();
         let kind = match (nat.translated, nat.filtering) {
             (Some(false), Some(Dependence::EndpointIndependent)) => format!(" · {}", self.word(Word::NoNat)),
             (Some(false), _) => format!(" · {}", self.word(Word::FirewallOnly)),
-            (Some(true) | None, _) => classic(nat).map_or_else(String::new, |number| format!(" · {number}")),
+            (Some(true) | None, _) => {
+                text::number(&whole(nat)).map_or_else(String::new, |number| format!(" · {number}"))
+            }
         };
-        let unknown = || self.word(Word::Unknown);
-        let dependence =
-            |value: Option<Dependence>| value.map_or_else(unknown, |value| text::dependence(value, self.lang));
-        let ports = nat.allocation.map_or_else(unknown, |value| text::allocation(value, self.lang));
-        let hairpin = nat.hairpin.map_or_else(unknown, |turns| self.word(if turns { Word::Yes } else { Word::No }));
-        let mut lines = vec![format!("{} {}{kind}", self.word(Word::SeenAs), public.join(" "))];
-        if nat.translated != Some(false) {
-            lines.push(format!(
-                "{}: {} · {}: {}",
-                self.word(Word::Mapping),
-                dependence(nat.mapping),
-                self.word(Word::Filtering),
-                dependence(nat.filtering)
-            ));
-            lines.push(format!("{}: {ports} · {}: {hairpin}", self.word(Word::Ports), self.word(Word::Hairpin)));
+        vec![format!("{} {}{kind}", self.word(Word::SeenAs), public.join(" "))]
+    }
+
+    /// What all NATs do together: by UDP where the layers do not say it, by TCP, or by both.
+    fn together(&self, facts: &Facts, udp_is_news: bool) -> Vec<String> {
+        let whole = |outside: &Outside| match outside {
+            Outside::Answers(nat) if nat.translated != Some(false) => Some(whole(nat)),
+            Outside::Answers(_) | Outside::Blocked { .. } | Outside::NotAsked => None,
+        };
+        let (udp, tcp) = (whole(&facts.udp), whole(&facts.tcp));
+        let mut lines = Vec::new();
+        let mut add = |transport: &str, kind: Option<Kind>| {
+            let words = kind.map_or_else(Vec::new, |kind| self.kind(&kind));
+            lines.extend(words.iter().map(|words| format!("{transport}: {words}")));
+        };
+        if udp == tcp {
+            add("UDP, TCP", udp);
+        } else {
+            add("UDP", udp.filter(|_| udp_is_news));
+            add("TCP", tcp);
+        }
+        if let Outside::Blocked { asked } = facts.tcp {
+            lines.push(format!("TCP: {} (0/{asked})", self.word(Word::NoAnswer)));
         }
         lines
+    }
+
+    /// Which NAT it is, in two lines; in none where nothing is known.
+    fn kind(&self, kind: &Kind) -> Vec<String> {
+        if *kind == Kind::default() {
+            return Vec::new();
+        }
+        let unknown = || self.word(Word::Unknown);
+        let ports = kind.allocation.map_or_else(unknown, |value| text::allocation(value, self.lang));
+        let hairpin = kind.hairpin.map_or_else(unknown, |turns| self.word(if turns { Word::Yes } else { Word::No }));
+        let share = |share| text::share(share, self.lang);
+        let number = text::number(kind).map_or_else(String::new, |number| format!(" · {number}"));
+        vec![
+            format!(
+                "{}: {} · {}: {}{number}",
+                self.word(Word::Mapping),
+                share(kind.mapping),
+                self.word(Word::Filtering),
+                share(kind.filtering)
+            ),
+            format!("{}: {ports} · {}: {hairpin}", self.word(Word::Ports), self.word(Word::Hairpin)),
+        ]
     }
 
     fn v6(&self, facts: &Facts) -> String {
@@ -230,16 +269,14 @@ fn translation(layer: &Layer, lang: Lang) -> String {
     format!("{} → {}", ip(layer.inside), ip(layer.outside))
 }
 
-/// The number that consoles and many programs give it.
-fn classic(nat: &Nat) -> Option<&'static str> {
-    match (nat.mapping?, nat.filtering) {
-        (Dependence::EndpointIndependent, Some(Dependence::EndpointIndependent)) => Some("full cone, NAT1"),
-        (Dependence::EndpointIndependent, Some(Dependence::AddressDependent)) => Some("restricted cone, NAT2"),
-        (Dependence::EndpointIndependent, Some(Dependence::AddressAndPortDependent)) => {
-            Some("port-restricted cone, NAT3")
-        }
-        (Dependence::EndpointIndependent, None) => None,
-        (Dependence::AddressDependent | Dependence::AddressAndPortDependent, _) => Some("symmetric, NAT4"),
+/// All NATs together as if they were one.
+fn whole(nat: &Nat) -> Kind {
+    let share = |value: Option<Dependence>| value.map_or(Share::Unknown, Share::Exactly);
+    Kind {
+        mapping: share(nat.mapping),
+        filtering: share(nat.filtering),
+        allocation: nat.allocation,
+        hairpin: nat.hairpin,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, bail};
-use pinhole_traversal::diagnosis::facts::{Allocation, Dependence, Facts, Fate, Firewall, Service, Udp};
+use pinhole_traversal::diagnosis::facts::{Allocation, Busiest, Dependence, Facts, Fate, Firewall, Outside, Service};
+use pinhole_traversal::diagnosis::kinds::Share;
 use pinhole_traversal::diagnosis::layers::{Evidence, Layer, Owner};
 use pinhole_traversal::diagnosis::pair::{Callee, Fix, Obstacle, Outcome, Side, Verdict, Way, Who};
 use pinhole_traversal::diagnosis::text::{self, Lang};
@@ -16,6 +17,8 @@ use super::Pair;
 
 /// Of the document's form.
 const VERSION: u64 = 1;
+/// Those that open pinholes.
+const V6_PROTOCOLS: [Protocol; 2] = [Protocol::Pcp, Protocol::Upnp];
 
 /// Everything.
 pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, lang: Lang) -> Value {
@@ -41,15 +44,15 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
         "way": way_out(facts),
         "layers": diagnosis.layers.iter().map(layer).collect::<Vec<_>>(),
         "first_hop": Protocol::ALL.map(|protocol| service(protocol, facts.first_hop.service(protocol))),
-        "udp": udp(&facts.udp),
+        "first_hop_v6": V6_PROTOCOLS.map(|protocol| service(protocol, facts.first_hop.service_v6(protocol))),
+        "udp": outside(&facts.udp),
+        "tcp": outside(&facts.tcp),
         "firewall": firewall(&facts.firewall),
         "kernel": kernel(facts),
         "peers": peers.collect::<Vec<_>>(),
-        "public_port": {
-            "key": port_key(diagnosis.port),
-            "by": text::who_maps(diagnosis.port),
-            "text": text::port(diagnosis.port, lang),
-        },
+        "public_port": public_port(diagnosis.port, lang),
+        "public_tcp_port": public_port(diagnosis.tcp_port, lang),
+        "public_v6_port": diagnosis.v6_port.map(|port| public_port(port, lang)),
         "findings": findings.collect::<Vec<_>>(),
         "pair": pair.map(|pair| {
             let mut value = verdict(&pair.verdict, lang);
@@ -57,6 +60,10 @@ pub(super) fn report(facts: &Facts, diagnosis: &Diagnosis, pair: Option<&Pair>, 
             value
         }),
     })
+}
+
+fn public_port(port: PublicPort, lang: Lang) -> Value {
+    json!({ "key": port_key(port), "by": text::who_maps(port), "text": text::port(port, lang) })
 }
 
 /// The side of a pair that the document `text` is about.
@@ -196,11 +203,21 @@ fn way_out(facts: &Facts) -> Value {
         "gateway_answers": facts.gateway_answers,
         "hops": hops.collect::<Vec<_>>(),
         "ipv6_answers": facts.v6_answers,
-        "path_mtu": facts.path_mtu,
+        "path_mtu": facts.path_mtu.map(|mtu| mtu.bytes),
+        "mtu_black_hole": facts.path_mtu.map(|mtu| !mtu.is_told),
     })
 }
 
-fn layer(layer: &Layer) -> Value {
+/// What is known for sure, and up to what it may be.
+fn share(share: Share) -> Value {
+    match share {
+        Share::Unknown => Value::Null,
+        Share::AtMost(most) => json!({ "at_most": most.name() }),
+        Share::Exactly(value) => json!({ "is": value.name() }),
+    }
+}
+
+pub(in crate::cmd) fn layer(layer: &Layer) -> Value {
     let evidence = layer.evidence.iter().map(|evidence| match evidence {
         Evidence::SeenAs { own, public } => {
             json!({ "key": "seen-as", "own": own.to_string(), "public": public.to_string() })
@@ -208,6 +225,7 @@ fn layer(layer: &Layer) -> Value {
         Evidence::Told { by, external } => json!({ "key": "told", "by": by.name(), "external": external.to_string() }),
         Evidence::Shared { ip } => json!({ "key": "shared-address", "ip": ip.to_string() }),
         Evidence::PrivateHop { ttl, ip } => json!({ "key": "private-hop", "ttl": ttl, "ip": ip.to_string() }),
+        Evidence::FilterBeyond { hops } => json!({ "key": "filter-beyond", "hops": hops }),
     });
     json!({
         "owner": match layer.owner {
@@ -218,6 +236,11 @@ fn layer(layer: &Layer) -> Value {
         "inside": layer.inside.map(|ip| ip.to_string()),
         "outside": layer.outside.map(|ip| ip.to_string()),
         "certain": layer.is_certain,
+        "number": text::number(&layer.kind),
+        "mapping": share(layer.kind.mapping),
+        "filtering": share(layer.kind.filtering),
+        "allocation": layer.kind.allocation.map(Allocation::name),
+        "hairpin": layer.kind.hairpin,
         "evidence": evidence.collect::<Vec<_>>(),
     })
 }
@@ -238,11 +261,11 @@ fn service(protocol: Protocol, service: &Service) -> Value {
     })
 }
 
-fn udp(udp: &Udp) -> Value {
-    match udp {
-        Udp::NotAsked => json!({ "state": "not-asked" }),
-        Udp::Blocked { asked } => json!({ "state": "blocked", "asked": asked }),
-        Udp::Answers(nat) => json!({
+fn outside(outside: &Outside) -> Value {
+    match outside {
+        Outside::NotAsked => json!({ "state": "not-asked" }),
+        Outside::Blocked { asked } => json!({ "state": "blocked", "asked": asked }),
+        Outside::Answers(nat) => json!({
             "state": "answers",
             "translated": nat.translated,
             "mapping": nat.mapping.map(Dependence::name),
@@ -251,6 +274,8 @@ fn udp(udp: &Udp) -> Value {
             "hairpin": nat.hairpin,
             "public": nat.public.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "poisoned": nat.poisoned,
+            "outermost_filter": nat.outermost_filter,
+            "filtering_beyond": nat.filtering_beyond.map(Dependence::name),
             "lifetime_s": nat.lifetime.map(|lifetime| lifetime.as_secs_f64()),
             "evidence": nat.evidence,
         }),
@@ -293,9 +318,23 @@ fn kernel(facts: &Facts) -> Value {
         "sockets": facts.sockets.map(|sockets| json!({
             "tcp": sockets.tcp, "time_wait": sockets.time_wait, "udp": sockets.udp,
         })),
+        "busiest": facts.busiest.map(busiest),
         "capabilities": facts.capabilities.map(|capabilities| json!({
             "net_admin": capabilities.net_admin, "net_raw": capabilities.net_raw,
         })),
+    })
+}
+
+fn busiest(busiest: Busiest) -> Value {
+    let (least, most) = busiest.lasts_s;
+    json!({
+        "to": busiest.to.to_string(),
+        "used": busiest.used,
+        "time_wait": busiest.time_wait,
+        "ports": busiest.ports,
+        "time_wait_lasts_s": [least, most],
+        "exhausted_after_s": busiest.exhausted_after_s,
+        "reused_after_s": busiest.reused_after_s,
     })
 }
 
@@ -317,6 +356,7 @@ const fn port_key(port: PublicPort) -> &'static str {
         PublicPort::OpenFilter => "open-filter",
         PublicPort::Mapping(_) => "mapping",
         PublicPort::Punch => "punch",
+        PublicPort::MappingAndPunch(_) => "mapping-and-punch",
         PublicPort::MappingThenPunch(_) => "mapping-then-punch",
         PublicPort::ByHand => "by-hand",
         PublicPort::Relay => "relay",

@@ -24,6 +24,10 @@ use pinhole_traversal::diagnosis::text::Lang;
 
 use super::print;
 
+pub(super) use collect::{first_hop, hops};
+pub(super) use json::layer;
+pub(super) use nat::outside;
+
 /// No direct path is to be expected: neither success nor a failure of this program.
 const NOT_DIRECT: u8 = 3;
 

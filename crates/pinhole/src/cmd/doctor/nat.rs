@@ -1,17 +1,17 @@
-//! What behaviour discovery found, in the words of the diagnosis.
+//! What behaviour discovery found by one transport, in the words of the diagnosis.
 
 use std::net::IpAddr;
 
-use pinhole_traversal::diagnosis::facts::{Allocation, Dependence, Nat, Udp};
+use pinhole_traversal::diagnosis::facts::{Allocation, Dependence, Nat, Outside};
 use pinhole_traversal::discovery::{self, Confidence, Hairpin, Report, Translation, Verdict};
 
 /// Observations that are quoted for one verdict; the rest is counted.
 const MAX_QUOTED: usize = 3;
 
-/// What `report` says of UDP.
-pub(super) fn udp(report: &Report) -> Udp {
+/// What `report` says of its transport.
+pub(in crate::cmd) fn outside(report: &Report) -> Outside {
     if !report.is_answered() {
-        return Udp::Blocked { asked: report.servers.len() };
+        return Outside::Blocked { asked: report.servers.len() };
     }
     let mut public: Vec<IpAddr> = Vec::new();
     for mapped in report.mapped.into_iter().chain(report.observations.iter().filter_map(|seen| seen.mapped())) {
@@ -19,7 +19,7 @@ pub(super) fn udp(report: &Report) -> Udp {
             public.push(mapped.ip());
         }
     }
-    Udp::Answers(Nat {
+    Outside::Answers(Nat {
         translated: report.translation.value().map(|translation| *translation == Translation::Translated),
         mapping: report.mapping.value().copied().map(dependence),
         filtering: report.filtering.value().copied().map(dependence),
@@ -30,6 +30,8 @@ pub(super) fn udp(report: &Report) -> Udp {
         }),
         public,
         poisoned: report.poisoning.value().copied(),
+        outermost_filter: report.outermost_filter.value().copied(),
+        filtering_beyond: report.filtering_beyond.value().copied().map(dependence),
         lifetime: report.lifetime.value().map(|lifetime| lifetime.survived),
         evidence: evidence(report),
     })
@@ -59,6 +61,8 @@ fn evidence(report: &Report) -> Vec<String> {
     lines.extend(line(report, "filtering", &report.filtering));
     lines.extend(line(report, "allocation", &report.allocation));
     lines.extend(line(report, "hairpin", &report.hairpin));
+    lines.extend(line(report, "hops to the outermost filter", &report.outermost_filter));
+    lines.extend(line(report, "filtering beyond the first hop", &report.filtering_beyond));
     lines
 }
 

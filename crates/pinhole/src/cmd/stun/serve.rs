@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use clap::error::ErrorKind;
 
-use crate::config::stun::{self, Stun, StunAddress};
+use crate::config::stun::{self, Stun, StunAddress, Xdp};
 use crate::run::{self, Role};
 
 /// Serve STUN by UDP, TCP and TLS
@@ -18,6 +18,7 @@ use crate::run::{self, Role};
   pinhole stun serve --listen 198.51.100.1 --second 198.51.100.2
   pinhole stun serve --listen 198.51.100.1 --partner 203.0.113.9 --partner-key /etc/pinhole/stun.key
   pinhole stun serve --listen 10.0.0.4 --public 198.51.100.1
+  pinhole stun serve --xdp auto
 
 With a second address, on this host or at a partner, clients can discover how their NAT behaves (RFC 5780). Nobody gets more
 bytes than he sent, or 128, and only at the address that he asked from.")]
@@ -70,6 +71,13 @@ pub struct Args {
     /// Threads per address and port; 0 is one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Answer plain requests on this interface before they reach a socket, past the firewall (may be repeated)
+    ///
+    /// Several times as many per core, by an XDP program in the network driver, or behind it where the driver has no XDP; `:native`
+    /// or `:generic` after the name insists on one of both. Everything else, and everything where it is not possible, is answered
+    /// from sockets as ever. Needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.11.
+    #[arg(long, value_name = "INTERFACE|auto", conflicts_with = "users")]
+    xdp: Vec<Xdp>,
     /// Print events and counters as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -95,6 +103,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         users: args.users,
         realm: args.realm,
         threads: args.threads,
+        xdp: args.xdp,
     };
     if let Err(error) = settings.sites() {
         clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();

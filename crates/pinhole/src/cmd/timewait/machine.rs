@@ -1,9 +1,12 @@
 //! The kernel under us: its version, its clock and its settings, and what they mean for a socket.
 
+use std::net::IpAddr;
+
 use anyhow::{Context, Result};
 use pinhole_host::clock::{self, Jiffies};
 use pinhole_host::sysctl::Settings;
 use pinhole_timewait::capacity::{Kernel, Pool};
+use pinhole_timewait::claim::Rules;
 use pinhole_timewait::{Generation, Hz, TIMEWAIT_S, Version, timer_wheel};
 
 /// `ip_local_port_range`, where it cannot be read.
@@ -77,6 +80,24 @@ impl Machine {
     pub(super) fn pool(&self, blocked: u32) -> Pool {
         let (low, high) = self.settings.port_range.unwrap_or(DEFAULT_RANGE);
         Pool { low, high, reserved: self.settings.reserved_in(low, high), blocked }
+    }
+
+    /// Where connect() takes the ports of dead connections (`tcp_tw_reuse`), to this address or to any, how old these must be,
+    /// seconds.
+    pub(super) fn reused_after_s(&self, to: Option<IpAddr>) -> Option<f64> {
+        let is_on = match self.settings.tw_reuse.unwrap_or(Rules::defaults(self.version).tw_reuse) {
+            0 => false,
+            2 => to.is_some_and(|to| to.to_canonical().is_loopback()),
+            _ => true,
+        };
+        (is_on && self.settings.timestamps != Some(0)).then(|| self.reuse_delay_ms() as f64 / 1000.0)
+    }
+
+    /// How old they must be where it is on, milliseconds.
+    pub(super) fn reuse_delay_ms(&self) -> u64 {
+        let rules = Rules::defaults(self.version);
+        let delay_ms = self.settings.tw_reuse_delay_ms.unwrap_or(rules.tw_reuse_delay_ms);
+        Rules { tw_reuse_delay_ms: delay_ms, ..rules }.reuse_delay_ms()
     }
 
     /// "60 to 62.048 s".

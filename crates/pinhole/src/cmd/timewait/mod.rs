@@ -10,6 +10,7 @@
 //! | [`chart`] | bars for a terminal |
 //! | [`target`], [`trouble`] | which network namespace and which peer; what to do when something is refused |
 
+mod busiest;
 mod chart;
 mod explain;
 mod forecast;
@@ -27,6 +28,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
+
+pub(crate) use busiest::busiest;
 
 /// Show how long TIME_WAIT really lasts: when each socket dies, why it is still here, when ports run out
 #[derive(Debug, ClapArgs)]

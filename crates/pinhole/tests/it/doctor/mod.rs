@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::pinhole::{BINARY, Ended, run};
 use crate::support::ready::ready;
-use stage::{INSIDE, PUBLIC, SERVER, Stage, doctor_on, findings, ip, nft};
+use stage::{INSIDE, INSIDE_V6, PUBLIC, SERVER, Stage, doctor_on, findings, ip, nft};
 
 /// What the command promises.
 const PROMISED: Duration = Duration::from_secs(15);
@@ -55,6 +55,27 @@ fn a_home_whose_router_maps_ports_is_told_so_and_nothing_is_left_there() {
     let diagnosis = stage.diagnosis("--no-mapping");
     let by_nat_pmp = &diagnosis["first_hop"][1];
     assert_eq!((&by_nat_pmp["external"], &by_nat_pmp["mapped"]), (&json!(PUBLIC), &Value::Null));
+}
+
+#[test]
+fn a_router_that_opens_ipv6_pinholes_is_told_so_and_none_is_left() {
+    if !ready(&["ip", "nft", "miniupnpd"]) {
+        return;
+    }
+    let mut stage = Stage::home("doctor-six", "");
+    stage.six();
+    stage.miniupnpd();
+    let diagnosis = stage.diagnosis("");
+    for service in diagnosis["first_hop_v6"].as_array().expect("services") {
+        assert_eq!((&service["state"], &service["external"]), (&json!("works"), &json!(INSIDE_V6)), "{service}");
+        assert!(service["mapped"].as_str().is_some_and(|mapped| mapped.starts_with(&format!("[{INSIDE_V6}]:"))));
+    }
+    assert_eq!(diagnosis["public_v6_port"]["key"], "mapping", "{diagnosis:#}");
+    assert!(!findings(&diagnosis).contains(&"no-ipv6"), "{diagnosis:#}");
+    let mut list = Command::new("nft");
+    stage.router.enter(list.args(["list", "chain", "inet", "miniupnpd", "forward"]));
+    let left = run(&mut list).stdout;
+    assert!(!left.contains(INSIDE_V6), "{left}");
 }
 
 #[test]
@@ -147,9 +168,77 @@ fn a_carriers_nat_is_seen_by_the_address_of_its_router() {
     let carrier = &diagnosis["layers"][1];
     assert_eq!((&carrier["inside"], &carrier["outside"]), (&json!("100.64.0.1"), &json!(PUBLIC)));
     assert_eq!(carrier["evidence"][0]["key"], "shared-address");
+    // The home's filter is opened by packets that die at the carrier's, and that one is still shut.
+    let kind = |layer: usize| ["mapping", "filtering"].map(|what| diagnosis["layers"][layer][what].clone());
+    let (open, shut) = (json!({ "is": "endpoint-independent" }), "address-and-port-dependent");
+    assert_eq!(kind(0), [open.clone(), json!({ "at_most": shut })], "{diagnosis:#}");
+    assert_eq!(kind(1), [open, json!({ "is": shut })], "{diagnosis:#}");
+    assert_eq!(diagnosis["udp"]["outermost_filter"], 2, "{diagnosis:#}");
     assert_eq!(findings(&diagnosis)[0], "carrier-nat");
     assert_eq!(diagnosis["public_port"]["key"], "relay");
     assert_eq!(outcome(&diagnosis, "port-restricted-cone"), ("direct", "punch"));
+}
+
+#[test]
+fn a_home_and_its_carrier_are_told_apart_by_packets_that_die_between_them() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let (open, shut) = ("endpoint-independent", "address-and-port-dependent");
+    let cases = [("eim-eif", json!({ "is": shut }), open), ("eim-adf", json!({ "is": shut }), "address-dependent")];
+    for (file, home, carrier) in cases {
+        let stage = Stage::carrier_of("doctor-two", file);
+        let diagnosis = stage.diagnosis("--no-mapping");
+        let kind = |layer: usize, what: &str| diagnosis["layers"][layer][what].clone();
+        assert_eq!([kind(0, "owner"), kind(1, "owner")], [json!("first-hop"), json!("carrier")], "{diagnosis:#}");
+        assert_eq!([kind(0, "filtering"), kind(1, "filtering")], [home, json!({ "is": carrier })], "{diagnosis:#}");
+        let mapping = json!({ "is": open });
+        assert_eq!([kind(0, "mapping"), kind(1, "mapping")], [mapping.clone(), mapping], "{diagnosis:#}");
+        assert_eq!(kind(0, "number"), "port-restricted cone, NAT3");
+        // What the whole is by TCP stands beside it.
+        assert_eq!([&diagnosis["tcp"]["mapping"], &diagnosis["tcp"]["filtering"]], [open, shut], "{diagnosis:#}");
+        // `stun query` counts the same layers.
+        let mut command = Command::new(BINARY);
+        stage.host.enter(command.args(["stun", "query", "--discover", "--json", SERVER]));
+        let found = stage::json(&run(&mut command));
+        let layers = found[0]["layers"].as_array().unwrap_or_else(|| panic!("{found:#}"));
+        assert_eq!(layers.iter().map(|layer| layer["owner"].clone()).collect::<Vec<_>>(), ["first-hop", "carrier"]);
+        assert_eq!(layers[1]["filtering"], json!({ "is": carrier }), "{found:#}");
+    }
+}
+
+#[test]
+fn dead_connections_that_hold_the_ports_towards_one_server_are_found_with_that_server() {
+    /// Half of the ports and a few.
+    const DEAD: usize = 260;
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::home("doctor-dead", "");
+    stage.host.set("net/ipv4/ip_local_port_range", "40000 40499").expect("every kernel has it");
+    stage.host.set("net/ipv4/tcp_tw_reuse", "0").expect("every kernel has it");
+    let listener = stage.router.run(|| std::net::TcpListener::bind("192.168.77.1:0")).expect("a thread");
+    let listener = listener.expect("a port");
+    let to = listener.local_addr().expect("an address");
+    let connect = move || (0..DEAD).try_for_each(|_| std::net::TcpStream::connect(to).map(drop));
+    std::thread::scope(|scope| {
+        // Who closes first is in TIME_WAIT; the other side must read that, and close too.
+        scope.spawn(|| listener.incoming().take(DEAD).for_each(|stream| drop(stream.map(read_to_end))));
+        stage.host.run(connect).expect("a thread").expect("all connect");
+    });
+    let diagnosis = stage.diagnosis("--no-mapping");
+    let finding =
+        diagnosis["findings"].as_array().expect("findings").iter().find(|it| it["key"] == "time-wait-pressure");
+    let title = finding.and_then(|finding| finding["title"].as_str()).unwrap_or_else(|| panic!("{diagnosis:#}"));
+    assert!(title.starts_with(&format!("{to} holds ")) && title.contains(" of 500 local ports"), "{title}");
+    let busiest = &diagnosis["kernel"]["busiest"];
+    assert!(busiest["time_wait"].as_u64() >= Some(DEAD as u64 - 5), "{busiest}");
+    assert!(busiest["time_wait_lasts_s"][1].as_f64() >= Some(60.0), "{busiest}");
+}
+
+fn read_to_end(mut stream: std::net::TcpStream) {
+    // Whatever ends it, it is over.
+    let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
 }
 
 #[test]
@@ -183,7 +272,7 @@ fn filters_mtu_and_rights_are_seen_where_they_stand_in_the_way() {
     .map(|ended| stage::json(&ended));
     let keys = findings(&closed);
     assert!(keys.contains(&"small-mtu") && keys.contains(&"input-drops-strangers"), "{keys:?}");
-    assert_eq!(closed["way"]["path_mtu"], 1400);
+    assert_eq!([&closed["way"]["path_mtu"], &closed["way"]["mtu_black_hole"]], [&json!(1400), &json!(false)]);
     assert_eq!(closed["firewall"]["stranger"]["by"], "inet filter input");
     assert!(!findings(&open).contains(&"input-drops-strangers"));
     assert!(findings(&on_router).contains(&"input-poisons"), "{on_router:#}");
@@ -192,6 +281,54 @@ fn filters_mtu_and_rights_are_seen_where_they_stand_in_the_way() {
         assert!(keys.contains(&key), "{key}: {keys:?}");
     }
     assert_eq!(outcome(&without_rights, "port-restricted-cone"), ("direct", "punch"), "the rest needs no rights");
+}
+
+#[test]
+fn a_path_on_which_large_packets_vanish_without_a_word_is_found_by_what_is_answered() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let stage = Stage::home("doctor-hole", "");
+    nft(
+        &stage.router,
+        "table ip hole { chain forward { type filter hook forward priority -10; meta length > 1430 drop\n }\n}",
+    );
+    let diagnosis = stage.diagnosis("--no-mapping");
+    assert!(findings(&diagnosis).contains(&"small-mtu"), "{diagnosis:#}");
+    assert_eq!([&diagnosis["way"]["path_mtu"], &diagnosis["way"]["mtu_black_hole"]], [&json!(1430), &json!(true)]);
+}
+
+/// The rule files, and what a home router of each makes of this host.
+const KINDS: [(&str, &str); 10] = [
+    ("eim-eif", "full cone, NAT1"),
+    ("eim-eif-random-port", "full cone, NAT1"),
+    ("eim-adf", "restricted cone, NAT2"),
+    ("eim-apdf", "port-restricted cone, NAT3"),
+    ("adm-eif", "symmetric, NAT4"),
+    ("adm-adf", "symmetric, NAT4"),
+    ("adm-apdf", "symmetric, NAT4"),
+    ("apdm-eif", "symmetric, NAT4"),
+    ("apdm-adf", "symmetric, NAT4"),
+    ("apdm-apdf", "symmetric, NAT4"),
+];
+
+#[test]
+fn every_nat_that_the_kernel_can_be_is_named_in_less_than_what_is_promised() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    for (file, number) in KINDS {
+        let stage = Stage::home_of("doctor-kind", file);
+        let begun = Instant::now();
+        let diagnosis = stage.diagnosis("");
+        let took = begun.elapsed();
+        assert!(took < PROMISED, "{file}: {took:?}");
+        println!("{file}: {:.1} s", took.as_secs_f64());
+        let [layer] = &diagnosis["layers"].as_array().expect("layers")[..] else { panic!("one: {diagnosis:#}") };
+        assert_eq!((&layer["owner"], &layer["number"]), (&json!("first-hop"), &json!(number)), "{file}: {diagnosis:#}");
+        let tcp = ["mapping", "filtering"].map(|what| &diagnosis["tcp"][what]);
+        assert_eq!(tcp, ["mapping", "filtering"].map(|what| &diagnosis["udp"][what]), "{file}: {diagnosis:#}");
+    }
 }
 
 #[test]

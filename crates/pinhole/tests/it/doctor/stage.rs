@@ -14,6 +14,8 @@ use crate::support::until;
 
 /// The address of the host.
 pub const INSIDE: &str = "192.168.77.10";
+/// Its IPv6 address, where it has one.
+pub const INSIDE_V6: &str = "2001:db8:77::10";
 /// The addresses that servers see.
 pub const PUBLIC: &str = "11.22.33.1";
 /// The server.
@@ -31,6 +33,13 @@ fn masquerade(ports: &str) -> String {
     )
 }
 
+/// One of the rule files, for a router with this network inside.
+fn rules(file: &str, inside: &str) -> String {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nat-rulesets/");
+    let rules = std::fs::read_to_string(format!("{directory}{file}.nft")).expect("a file of rules");
+    rules.replace("203.0.113.1", PUBLIC).replace("192.168.77.0/24", inside).replace("br0", "lan")
+}
+
 /// The way out. Fields end in this order: programs before the namespaces they are in.
 pub struct Stage {
     _programs: Vec<Box<dyn std::any::Any>>,
@@ -43,18 +52,28 @@ pub struct Stage {
 impl Stage {
     /// Behind one router whose masquerade does this with ports.
     pub fn home(name: &str, ports: &str) -> Self {
-        Self::build(name, ports, false)
+        Self::build(name, &masquerade(ports), None)
     }
 
     /// Behind a router and a carrier's NAT.
     pub fn carrier(name: &str) -> Self {
-        Self::build(name, "", true)
+        Self::build(name, &masquerade(""), Some(&masquerade("")))
     }
 
-    fn build(name: &str, ports: &str, has_carrier: bool) -> Self {
+    /// Behind one router with one of the rule files.
+    pub fn home_of(name: &str, file: &str) -> Self {
+        Self::build(name, &rules(file, "192.168.77.0/24"), None)
+    }
+
+    /// Behind a router that masquerades and a carrier's NAT of one of the rule files.
+    pub fn carrier_of(name: &str, file: &str) -> Self {
+        Self::build(name, &masquerade(""), Some(&rules(file, "100.64.0.0/24")))
+    }
+
+    fn build(name: &str, home: &str, carrier_rules: Option<&str>) -> Self {
         let make = |who: &str| Namespace::create(&format!("{name}-{who}")).expect("a namespace");
         let (host, router, server) = (make("h"), make("r"), make("s"));
-        let carrier = has_carrier.then(|| make("c"));
+        let carrier = carrier_rules.map(|_| make("c"));
         cable(&router, "lan", &host, "eth0");
         address(&router, "lan", "192.168.77.1/24");
         address(&host, "eth0", &format!("{INSIDE}/24"));
@@ -73,18 +92,33 @@ impl Stage {
         address(edge, "wan", &format!("{PUBLIC}/24"));
         address(&server, "eth0", &format!("{SERVER}/24"));
         address(&server, "eth0", "11.22.33.20/24");
-        for each in [Some(&router), carrier.as_ref()].into_iter().flatten() {
+        let routers = [Some((&router, home)), carrier.as_ref().zip(carrier_rules)];
+        for (each, rules) in routers.into_iter().flatten() {
             each.set("net/ipv4/ip_forward", "1").expect("every kernel has it");
             // Each hop answers every probe.
             each.set("net/ipv4/icmp_ratelimit", "0").expect("every kernel has it");
-            nft(each, &masquerade(ports));
+            nft(each, rules);
         }
         let mut command = Command::new(BINARY);
         command.args(["stun", "serve", "--json", "--listen", SERVER, "--second", "11.22.33.20", "--threads", "1"]);
+        // Several doctors ask from one address, by TCP too.
+        command.args(["--call-back", "--rate-limit", "0"]);
         server.enter(&mut command);
         let stun = Pinhole::spawn("stun", &mut command);
         listens(&server, "udp", 3_478);
         Self { _programs: vec![Box::new(stun)], host, router, _carrier: carrier, _server: server }
+    }
+
+    /// Gives the home IPv6, behind a firewall that lets no stranger in.
+    pub fn six(&self) {
+        self.router.set("net/ipv6/conf/all/forwarding", "1").expect("a kernel with IPv6");
+        ip(&self.router, "addr add 2001:db8:77::1/64 dev lan nodad");
+        ip(&self.router, "addr add 2001:db8:1::1/64 dev wan nodad");
+        ip(&self.host, &format!("addr add {INSIDE_V6}/64 dev eth0 nodad"));
+        // By the address that routers announce themselves with.
+        ip(&self.router, "addr add fe80::1/64 dev lan nodad");
+        ip(&self.host, "addr add fe80::10/64 dev eth0 nodad");
+        ip(&self.host, "route add default via fe80::1 dev eth0");
     }
 
     /// Has the router speak PCP, NAT-PMP and UPnP.
@@ -98,7 +132,7 @@ impl Stage {
         let settings = "ext_ifname=wan\nlistening_ip=lan\nenable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\nport=5000\n\
             uuid=00000000-0000-0000-0000-000000000001\nupnp_table_name=miniupnpd\nupnp_nat_table_name=miniupnpd\n\
             upnp_forward_chain=forward\nupnp_nat_chain=prerouting\nupnp_nat_postrouting_chain=postrouting\n\
-            allow 1024-65535 192.168.77.0/24 1024-65535\n";
+            ext_ifname6=wan\nipv6_disable=no\nallow 1024-65535 192.168.77.0/24 1024-65535\n";
         std::fs::write(self.router.path("/run/miniupnpd.conf".as_ref()), settings).expect("a writable /run");
         let mut command = Command::new("miniupnpd");
         command.args(["-d", "-f", "/run/miniupnpd.conf", "-P", "/run/miniupnpd.pid"]);

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use pinhole_host::gateway::Plane;
 use pinhole_host::nft::{Policy, Ports};
-use pinhole_netfilter::behaviour::{Behaviour, Dependence, Pairing};
+use pinhole_netfilter::behaviour::{Allocation, Behaviour, Dependence, Pairing};
 use pinhole_netns::{Crossing, Offload};
 use serde_json::{Value, json};
 
-use crate::support::pinhole::{BINARY, Pinhole, run};
+use crate::support::pinhole::{BINARY, Pinhole, run as run_program};
 use crate::support::ready::ready;
-use stage::{INSIDE, PUBLIC, SERVER, Serves, Stage};
+use stage::{INSIDE, INSIDE_V6, PUBLIC, PUBLIC_V6, SERVER, SERVER_V6, Serves, Stage};
 
 const EI: &str = "endpoint-independent";
 const AD: &str = "address-dependent";
@@ -77,7 +77,8 @@ fn every_rule_file(serves: Serves) {
         });
         assert_eq!(verdicts(&found), expected, "{file}: {found:#}");
         let took = found["udp"]["took_s"].as_f64().expect("a time");
-        assert!(took < 10.0, "{file}: {took} s");
+        // Some two seconds; on a machine that is busy, as long as answers are late.
+        assert!(took < 60.0, "{file}: {took} s");
     });
 }
 
@@ -93,6 +94,28 @@ fn every_nat_that_the_kernel_can_be_is_recognised_with_coturn() {
     if ready(&["ip", "nft", "turnserver"]) {
         every_rule_file(Serves::Coturn);
     }
+}
+
+#[test]
+fn every_nat_that_the_kernel_can_be_is_recognised_with_a_server_of_rfc_3489() {
+    if !ready(&["ip", "nft", "stund"]) {
+        return;
+    }
+    at_once(RULES, |(file, mapping, filtering, allocation, hairpinning, number)| {
+        let stage = Stage::new("stund", Serves::Stund);
+        stage.load(file);
+        let found = stage.discover("--udp");
+        let udp = &found["udp"];
+        assert_eq!(
+            [&udp["mapping"]["value"], &udp["hairpinning"]["value"]],
+            [mapping, hairpinning],
+            "{file}: {found:#}"
+        );
+        // Without RESPONSE-PORT a silence may have no control where every endpoint has a mapping of its own.
+        let (seen, must_show) = (&udp["filtering"]["value"], mapping == EI || filtering == EI);
+        assert!(seen == filtering || seen.is_null() && !must_show, "{file}: {found:#}");
+        assert_eq!([&udp["allocation"]["value"]["kind"], &udp["number"]], [allocation, number], "{file}: {found:#}");
+    });
 }
 
 #[test]
@@ -135,6 +158,68 @@ fn no_nat_a_firewall_and_blocked_udp_are_told_apart() {
         let found = stage.discover("");
         assert_eq!([&found["udp"]["type"], &found["udp_blocked"]["value"]], [&name, &blocked], "{rules}: {found:#}");
         assert_eq!(found["tcp"]["nat"]["value"], json!(false), "{rules}");
+    });
+}
+
+#[test]
+fn over_ipv6_no_nat_a_firewall_and_nat66_are_told_apart() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    let firewall = "table ip6 fw {\nchain f {\ntype filter hook forward priority 0; policy accept;\n\
+        iifname wan ct state new drop\n}\n}\n";
+    let nat66 = "table ip6 nat {\nchain post {\ntype nat hook postrouting priority 100;\noifname wan masquerade\n}\n\
+        chain in {\ntype filter hook input priority 0;\niifname wan meta l4proto { tcp, udp } ct state new drop\n}\n}\n";
+    let (inside, public) = (INSIDE_V6.to_string(), PUBLIC_V6.to_string());
+    let cases = [
+        ("\n", json!("open Internet"), false, &inside, json!(null)),
+        (firewall, json!("firewall only"), false, &inside, json!(1)),
+        (nat66, json!("port-restricted cone"), true, &public, json!(1)),
+    ];
+    at_once(cases, |(rules, name, is_nat, seen_as, filter_at)| {
+        let stage = Stage::over_v6("six");
+        stage.nft(rules);
+        let found = stage.discover_with(SERVER_V6[0].into(), "");
+        let udp = &found["udp"];
+        let verdicts = [&udp["type"], &udp["nat"]["value"], &udp["outermost_filter"]["value"]];
+        assert_eq!(verdicts, [&name, &json!(is_nat), &filter_at], "{rules}: {found:#}");
+        assert_eq!(udp["mapping"]["value"], EI, "{rules}: {found:#}");
+        let mapped = udp["mapped"].as_str().expect("an endpoint");
+        assert!(mapped.starts_with(&format!("[{seen_as}]:")), "{rules}: {mapped}");
+        let tcp = &found["tcp"];
+        let filtering = if name == "open Internet" { EI } else { APD };
+        let verdicts = [&tcp["nat"]["value"], &tcp["mapping"]["value"], &tcp["filtering"]["value"]];
+        assert_eq!(verdicts, [&json!(is_nat), &json!(EI), &json!(filtering)], "{rules}: {found:#}");
+    });
+}
+
+#[test]
+fn a_pool_of_public_addresses_is_told_with_two_of_them_and_one_that_is_paired_with_all() {
+    if !ready(&["ip", "nft"]) {
+        return;
+    }
+    // By the kernel's choice the source decides which address, alone or with the destination.
+    let cases = [("", json!("arbitrary")), ("persistent", json!("paired"))];
+    at_once(cases, |(flag, pooling)| {
+        let stage = Stage::new("pool", Serves::Ours);
+        stage.add_public(&["203.0.113.2", "203.0.113.3", "203.0.113.4"]);
+        stage.nft(&format!(
+            "table ip nat {{\nchain post {{\ntype nat hook postrouting priority 100;\n\
+             oifname wan snat to 203.0.113.1-203.0.113.4 {flag}\n}}\n}}\n"
+        ));
+        let found = stage.discover("--udp");
+        let verdict = &found["udp"]["pooling"];
+        assert_eq!(verdict["value"], pooling, "{flag}: {verdict:#}");
+        let observations = found["udp"]["observations"].as_array().expect("observations");
+        let evidence = verdict["evidence"].as_array().expect("places");
+        let address = |place: &Value| {
+            let seen = &observations[place.as_u64().expect("a place") as usize]["mapped"];
+            seen.as_str().and_then(|seen| seen.parse::<SocketAddr>().ok()).expect("an endpoint").ip()
+        };
+        let seen: std::collections::BTreeSet<_> = evidence.iter().map(address).collect();
+        assert_eq!(seen.len() > 1, pooling == "arbitrary", "{flag}: {seen:?}");
+        let ended = stage.query(&format!("--discover --udp {}", SERVER[0]));
+        assert!(seen.iter().all(|address| ended.stdout.contains(&address.to_string())), "{ended:?}");
     });
 }
 
@@ -257,76 +342,134 @@ fn what_is_asked_from_wireguards_port_goes_the_way_of_its_mark() {
 /// How often each NAT is looked at through links with losses; `PINHOLE_DISCOVERIES` says otherwise.
 const RUNS: usize = 1;
 
+fn discoveries() -> usize {
+    std::env::var("PINHOLE_DISCOVERIES").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)
+}
+
+/// Counts verdicts, and those that are not known.
+#[derive(Default)]
+struct Tally(std::sync::Mutex<(usize, Vec<String>)>);
+
+impl Tally {
+    /// Not known is counted, wrong is a failure.
+    fn check(&self, what: &str, seen: &Value, right: &str, found: &Value) {
+        assert!(seen.is_null() || seen == right, "{what}: {seen}, not {right}: {found:#}");
+        let (asked, unsure) = &mut *self.0.lock().expect("no check panics with it");
+        *asked += 1;
+        unsure.extend(seen.is_null().then(|| what.to_owned()));
+    }
+
+    /// An honest "unsure" is right only if it is rare.
+    fn assert(self) {
+        let (asked, unsure) = self.0.into_inner().expect("no check has panicked with it");
+        println!("{asked} verdicts, none wrong, {} not known", unsure.len());
+        assert!(unsure.len() * 20 < asked, "{} of {asked} are not known: {unsure:?}", unsure.len());
+    }
+}
+
 #[test]
 fn losses_make_no_verdict_wrong() {
     if !ready(&["ip", "nft"]) {
         return;
     }
-    let runs = std::env::var("PINHOLE_DISCOVERIES").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
-    let tally = std::sync::Mutex::new((0, Vec::new()));
+    let runs = discoveries();
+    let tally = Tally::default();
     at_once(RULES, |(file, mapping, filtering, allocation, hairpinning, _)| {
         let stage = Stage::new("lossy", Serves::Ours);
         stage.load(file);
         stage.lose_two_percent();
         for run in 0..runs {
             let found = stage.discover("");
-            let udp = &found["udp"];
-            let expected = [
-                (&udp["mapping"]["value"], mapping),
-                (&udp["filtering"]["value"], filtering),
-                (&udp["allocation"]["value"]["kind"], allocation),
-                (&udp["hairpinning"]["value"], hairpinning),
-                (&found["tcp"]["mapping"]["value"], mapping),
-                (&found["tcp"]["filtering"]["value"], filtering),
-            ];
-            /// The place of what takes calls.
-            const CALLED: usize = 5;
-            for (what, (seen, right)) in expected.into_iter().enumerate() {
-                assert!(seen.is_null() || seen == right, "{file} run {run}, {what}: {seen}, not {right}: {found:#}");
-                // Six calls at once and one in ten seconds are all that a source gets.
-                if run > 0 && what == CALLED {
-                    continue;
-                }
-                let (asked, unsure) = &mut *tally.lock().expect("no check panics with it");
-                *asked += 1;
-                unsure.extend(seen.is_null().then(|| format!("{file} run {run}, {what}")));
+            let (udp, tcp) = (&found["udp"], &found["tcp"]);
+            let check = |what: &str, seen: &Value, right| {
+                tally.check(&format!("{file} run {run}, {what}"), seen, right, &found);
+            };
+            check("mapping", &udp["mapping"]["value"], mapping);
+            check("filtering", &udp["filtering"]["value"], filtering);
+            check("allocation", &udp["allocation"]["value"]["kind"], allocation);
+            check("hairpinning", &udp["hairpinning"]["value"], hairpinning);
+            check("mapping by TCP", &tcp["mapping"]["value"], mapping);
+            // Six calls at once and one in ten seconds are all that a source gets.
+            if run == 0 {
+                check("filtering by TCP", &tcp["filtering"]["value"], filtering);
             }
         }
     });
-    let (asked, unsure) = tally.into_inner().expect("no check has panicked with it");
-    assert!(unsure.len() * 20 < asked, "{} of {asked} are not known: {unsure:?}", unsure.len());
+    tally.assert();
+}
+
+/// How our engine chooses ports, and what that is called.
+const ALLOCATIONS: [(Allocation, &str); 5] = [
+    (Allocation::Preserving, "preserving"),
+    (Allocation::Random, "random"),
+    (Allocation::Sequential { step: 1 }, "sequential"),
+    (Allocation::Blocks { size: 512, most: 4 }, "block"),
+    (Allocation::Deterministic { size: 1_024, bits: 6 }, "block"),
+];
+
+/// Our engine as the router between a host and our server, and what discoveries on that host find, as often as is wanted.
+fn discover_behind(behaviour: Behaviour, loses: bool, runs: usize) -> Vec<Value> {
+    let plane = Plane::behaviour(behaviour, [Crossing::EXTERNAL], Crossing::GATEWAY, 1);
+    let crossing = Crossing::build("stunx", plane, Offload::None).expect("two hosts and a gateway");
+    let [first, second] = Crossing::OUTSIDE.map(|address| address.to_string());
+    let mut command = std::process::Command::new(BINARY);
+    command.args(["stun", "serve", "--json", "--listen", &first, "--second", &second, "--call-back"]);
+    // One host asks here as often as many would.
+    crossing.outside().enter(command.args(["--rate-limit", "0"]));
+    let mut server = Pinhole::spawn("stun", &mut command);
+    server.wait_for("what it serves", |event| event["event"] == "serving");
+    if loses {
+        stage::lose_two_percent(crossing.outside());
+    }
+    let discover = |run| {
+        let mut command = std::process::Command::new(BINARY);
+        command.args(["stun", "query", "--discover", "--json", &first]);
+        // Six calls at once and one in ten seconds are all that a source gets.
+        command.args((run > 0).then_some("--udp"));
+        crossing.inside().enter(&mut command);
+        let ended = run_program(&mut command);
+        let found: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        found[0].clone()
+    };
+    let found = (0..runs).map(discover).collect();
+    drop(server);
+    found
 }
 
 #[test]
-fn every_behaviour_of_our_engine_is_recognised_by_udp_and_tcp() {
-    if !ready(&[]) {
+fn every_behaviour_and_allocation_of_our_engine_is_recognised_with_losses() {
+    if !ready(&["nft"]) {
         return;
     }
+    let runs = discoveries();
     let words = [EI, AD, APD];
-    let all = (0..3).flat_map(|mapping| (0..3).map(move |filtering| (mapping, filtering)));
-    at_once(all, |(mapping, filtering)| {
+    let pairings = (0..3).flat_map(|mapping| (0..3).map(move |filtering| (mapping, filtering)));
+    let all = pairings.flat_map(|pairing| ALLOCATIONS.map(|allocation| (pairing, allocation)));
+    let tally = Tally::default();
+    at_once(all, |((mapping, filtering), (allocation, name))| {
         let pairing = Pairing::new(Dependence::ALL[mapping], Dependence::ALL[filtering]);
-        let behaviour = Behaviour { udp: pairing, tcp: pairing, ..Behaviour::rfc4787() };
-        let plane = Plane::behaviour(behaviour, [Crossing::EXTERNAL], Crossing::GATEWAY, 1);
-        let crossing = Crossing::build("stunx", plane, Offload::None).expect("two hosts and a gateway");
-        let [first, second] = Crossing::OUTSIDE.map(|address| address.to_string());
-        let mut command = std::process::Command::new(BINARY);
-        command.args(["stun", "serve", "--json", "--listen", &first, "--second", &second, "--call-back"]);
-        crossing.outside().enter(&mut command);
-        let mut server = Pinhole::spawn("stun", &mut command);
-        server.wait_for("what it serves", |event| event["event"] == "serving");
-        let mut command = std::process::Command::new(BINARY);
-        command.args(["stun", "query", "--discover", "--json", &first]);
-        crossing.inside().enter(&mut command);
-        let ended = run(&mut command);
-        let found: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
-        let seen = ["udp", "tcp"].map(|by| ["mapping", "filtering"].map(|what| found[0][by][what]["value"].clone()));
-        let expected =
-            [[json!(words[mapping]), json!(words[filtering])], [json!(words[mapping]), json!(words[filtering])]];
-        assert_eq!(seen, expected, "{pairing:?}: {found:#}");
-        assert_eq!(found[0]["udp"]["allocation"]["value"]["kind"], json!("preserving"), "{pairing:?}");
-        drop(server);
+        let (keep_parity, keep_class) = (false, false);
+        let behaviour =
+            Behaviour { udp: pairing, tcp: pairing, allocation, keep_parity, keep_class, ..Behaviour::rfc4787() };
+        for (run, found) in discover_behind(behaviour, true, runs).iter().enumerate() {
+            let case = format!("{pairing:?} {allocation:?} run {run}");
+            for by in ["udp", "tcp"] {
+                let verdicts = &found[by];
+                if verdicts.is_null() {
+                    continue;
+                }
+                tally.check(&format!("{case} {by} mapping"), &verdicts["mapping"]["value"], words[mapping], found);
+                tally.check(
+                    &format!("{case} {by} filtering"),
+                    &verdicts["filtering"]["value"],
+                    words[filtering],
+                    found,
+                );
+                tally.check(&format!("{case} {by} allocation"), &verdicts["allocation"]["value"]["kind"], name, found);
+            }
+        }
     });
+    tally.assert();
 }
 
 #[test]
@@ -348,4 +491,22 @@ fn the_kernels_two_timers_for_udp_are_both_found() {
         let (survived, died) = (bound("survived_s"), bound("died_s"));
         assert!(survived <= real + 1.0 && died >= real - 1.5 && died - survived <= 2.5, "{name}: {verdict}");
     }
+}
+
+#[test]
+fn the_kernels_timer_for_open_connections_is_found() {
+    if !ready(&["ip"]) {
+        return;
+    }
+    let mut stage = Stage::new("tcptimer", Serves::Ours);
+    stage.masquerade(Ports::Kept, Policy::Drop);
+    stage.set_tcp_timer(9);
+    // Longer than other programs are waited for.
+    let mut command = stage.command(&format!("--discover --tcp --json --lifetime=18 {}", SERVER[0]));
+    let output = command.stdin(std::process::Stdio::null()).output().expect("it runs");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let verdict = &found[0]["tcp"]["lifetime"];
+    let bound = |which: &str| verdict["value"][which].as_f64().unwrap_or_else(|| panic!("{found:#}"));
+    let (survived, died) = (bound("survived_s"), bound("died_s"));
+    assert!(survived <= 10.0 && died >= 7.5 && died - survived <= 2.5, "{verdict}");
 }

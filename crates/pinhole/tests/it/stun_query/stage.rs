@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
 use pinhole_host::namespace::Namespace;
@@ -20,6 +20,14 @@ pub const INSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 10);
 /// The server's addresses.
 pub const SERVER: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 20)];
 
+/// The router's public IPv6 address.
+pub const PUBLIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+/// The host's.
+pub const INSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10);
+/// The server's.
+pub const SERVER_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x20)];
+
 /// Whose server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
@@ -27,6 +35,8 @@ pub enum Serves {
     Ours,
     /// coturn's `turnserver`.
     Coturn,
+    /// Debian's `stund`, which knows RFC 3489, and UDP.
+    Stund,
     /// Nobody.
     Nobody,
 }
@@ -69,12 +79,29 @@ impl Stage {
         {
             stage.router.set(&format!("net/ipv4/{setting}"), value).expect("every kernel has it");
         }
-        stage.serve(serves);
+        stage.serve(serves, SERVER.map(IpAddr::from));
         stage
     }
 
-    fn serve(&mut self, serves: Serves) {
-        let [first, second] = SERVER.map(|address| address.to_string());
+    /// With IPv6, too, which is what our server serves. Addresses are there at once, as nobody else can have them.
+    pub fn over_v6(name: &str) -> Self {
+        let mut stage = Self::new(name, Serves::Nobody);
+        stage.router.set("net/ipv6/conf/all/forwarding", "1").expect("a kernel with IPv6");
+        ip(&stage.router, "addr add 2001:db8:77::1/64 dev br0 nodad");
+        ip(&stage.router, &format!("addr add {PUBLIC_V6}/64 dev wan nodad"));
+        ip(&stage.client, &format!("addr add {INSIDE_V6}/64 dev eth0 nodad"));
+        ip(&stage.client, "route add default via 2001:db8:77::1");
+        for address in SERVER_V6 {
+            ip(&stage.server, &format!("addr add {address}/64 dev eth0 nodad"));
+        }
+        // Where there is no NAT, answers go the way that requests came.
+        ip(&stage.server, &format!("route add 2001:db8:77::/64 via {PUBLIC_V6}"));
+        stage.serve(Serves::Ours, SERVER_V6.map(IpAddr::from));
+        stage
+    }
+
+    fn serve(&mut self, serves: Serves, at: [IpAddr; 2]) {
+        let [first, second] = at.map(|address| address.to_string());
         match serves {
             Serves::Ours => {
                 let mut command = Command::new(BINARY);
@@ -103,16 +130,32 @@ impl Stage {
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 self._server = Some(Box::new(Program::start(&mut command).expect("turnserver starts")));
             }
+            Serves::Stund => {
+                let mut command = Command::new("stund");
+                command.args(["-h", &first, "-a", &second]);
+                self.server.enter(&mut command);
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                self._server = Some(Box::new(Program::start(&mut command).expect("stund starts")));
+            }
             Serves::Nobody => return,
         }
         let pid = self.server.pid();
         let is_open = || {
             let read = |which: &str| fs::read_to_string(format!("/proc/{pid}/net/{which}")).expect("its sockets");
-            let (udp, tcp) = (read("udp"), read("tcp"));
-            let line =
-                |address: Ipv4Addr, port: u16| format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.octets()));
-            let all = SERVER.into_iter().flat_map(|address| [3_478, 3_479].map(|port| line(address, port)));
-            all.into_iter().all(|line| udp.contains(&line) && tcp.contains(&line)).then_some(())
+            let version = if at[0].is_ipv4() { "" } else { "6" };
+            let (udp, tcp) = (read(&format!("udp{version}")), read(&format!("tcp{version}")));
+            // Words of the machine's byte order.
+            let hex = |octets: &[u8]| -> String {
+                let words = octets.chunks(4).map(|word| word.try_into().map_or(0, u32::from_ne_bytes));
+                words.map(|word| format!("{word:08X}")).collect()
+            };
+            let line = |address: IpAddr, port: u16| match address {
+                IpAddr::V4(v4) => format!("{}:{port:04X}", hex(&v4.octets())),
+                IpAddr::V6(v6) => format!("{}:{port:04X}", hex(&v6.octets())),
+            };
+            let all = at.into_iter().flat_map(|address| [3_478, 3_479].map(|port| line(address, port)));
+            let has_tcp = serves != Serves::Stund;
+            all.into_iter().all(|line| udp.contains(&line) && (!has_tcp || tcp.contains(&line))).then_some(())
         };
         until("the server's sockets", is_open);
     }
@@ -131,14 +174,22 @@ impl Stage {
         }
     }
 
+    /// Sets how long the router's kernel keeps a silent connection, in seconds, and that it takes up none in the middle.
+    pub fn set_tcp_timer(&self, seconds: u32) {
+        for (setting, value) in [("timeout_established", seconds), ("timeout_unacknowledged", seconds), ("loose", 0)] {
+            let path = format!("net/netfilter/nf_conntrack_tcp_{setting}");
+            self.router.set(&path, &value.to_string()).expect("every kernel with conntrack has it");
+        }
+    }
+
+    /// Gives the router more public addresses.
+    pub fn add_public(&self, addresses: &[&str]) {
+        addresses.iter().for_each(|address| ip(&self.router, &format!("addr add {address}/24 dev wan")));
+    }
+
     /// Has the server lose 2 % of what comes to it, and of what it sends.
     pub fn lose_two_percent(&self) {
-        let chain = |hook: &str| {
-            format!(
-                "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
-            )
-        };
-        nft(&self.server, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
+        lose_two_percent(&self.server);
     }
 
     /// Puts rules into the router.
@@ -186,10 +237,25 @@ impl Stage {
 
     /// What a discovery finds.
     pub fn discover(&self, more: &str) -> Value {
-        let ended = self.query(&format!("--discover --json {} {more}", SERVER[0]));
+        self.discover_with(SERVER[0].into(), more)
+    }
+
+    /// What a discovery with this server finds.
+    pub fn discover_with(&self, server: IpAddr, more: &str) -> Value {
+        let ended = self.query(&format!("--discover --json {server} {more}"));
         let json: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         json[0].clone()
     }
+}
+
+/// Has a host lose 2 % of what comes to it, and of what it sends.
+pub fn lose_two_percent(host: &Namespace) {
+    let chain = |hook: &str| {
+        format!(
+            "chain {hook} {{\ntype filter hook {hook} priority -300; policy accept;\nnumgen random mod 50 0 drop\n}}\n"
+        )
+    };
+    nft(host, &format!("table inet loss {{\n{}{}}}\n", chain("prerouting"), chain("output")));
 }
 
 fn nft(host: &Namespace, rules: &str) {

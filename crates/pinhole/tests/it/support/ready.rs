@@ -46,6 +46,8 @@ fn package(program: &str) -> &str {
         "dig" | "delv" => "bind9-dnsutils",
         "ip" => "iproute2",
         "miniupnpd" => "miniupnpd-nftables",
+        "stund" => "stun-server",
+        "turnserver" => "coturn",
         _ => program,
     }
 }
@@ -76,7 +78,7 @@ fn in_user_namespace() {
 }
 
 /// Past the test harness, which keeps what a passing test prints to itself.
-fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIP: {name}: {reason}");
 }

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use super::super::Protocol;
 use super::super::facts::Dependence::{AddressAndPortDependent, EndpointIndependent};
-use super::super::facts::{Allocation, Dependence, Facts, Fate, Firewall, Udp, is_public};
+use super::super::facts::{Allocation, Dependence, Facts, Fate, Firewall, Outside, is_public};
 use super::super::layers::Layer;
 
 /// One of two hosts. Without a NAT its mapping is endpoint-independent and port-preserving.
@@ -85,9 +85,9 @@ impl Side {
         let mapped_port = layers.len() < 2 && Protocol::ALL.into_iter().any(maps);
         let unknown = Self { network, ipv6, layers: layers.len(), ..Self::UNKNOWN };
         let nat = match &facts.udp {
-            Udp::NotAsked => return Self { mapped_port, ..unknown },
-            Udp::Blocked { .. } => return Self { is_blocked: Some(true), ..unknown },
-            Udp::Answers(nat) => nat,
+            Outside::NotAsked => return Self { mapped_port, ..unknown },
+            Outside::Blocked { .. } => return Self { is_blocked: Some(true), ..unknown },
+            Outside::Answers(nat) => nat,
         };
         let is_free = nat.translated == Some(false);
         let mapping = if is_free { Some(EndpointIndependent) } else { nat.mapping };

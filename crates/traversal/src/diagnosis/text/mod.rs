@@ -10,7 +10,8 @@ use core::fmt::Display;
 
 pub use problems::{remedy, title};
 pub use words::{
-    Word, allocation, dependence, fate_of_peer, fix, obstacle, owner, peer, port, severity, way, who_maps,
+    Word, allocation, dependence, fate_of_peer, fix, number, obstacle, owner, peer, port, severity, share, way,
+    who_maps,
 };
 
 /// A language.

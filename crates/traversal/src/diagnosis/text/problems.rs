@@ -1,7 +1,8 @@
 //! What each problem is, and what to do about it.
 
+use super::super::facts::Busiest;
 use super::super::problem::Problem;
-use super::words::{allocation, dependence};
+use super::words::{Word, allocation, dependence};
 use super::{Lang, Row, filled, or_unknown};
 
 /// What it is, with its evidence: one sentence.
@@ -48,9 +49,21 @@ pub(super) fn values(problem: &Problem, lang: Lang) -> Vec<(&'static str, String
         Problem::ShortUdpTimeout { seconds, is_ours: false } => {
             vec![("seconds", seconds.to_string()), ("less", (seconds * 2 / 3).max(1).to_string())]
         }
-        Problem::SmallMtu { path, inside } => vec![("path", path.to_string()), ("inside", inside.to_string())],
-        Problem::TimeWaitPressure { sockets, ports, reuse } => {
-            vec![("sockets", sockets.to_string()), ("ports", ports.to_string()), ("reuse", or_unknown(lang, *reuse))]
+        Problem::SmallMtu { path, inside, is_silent: _ } => {
+            vec![("path", path.to_string()), ("inside", inside.to_string())]
+        }
+        Problem::TimeWaitPressure(busiest) => {
+            let for_ever = || Word::ForEver.text(lang).to_owned();
+            let (least, most) = busiest.lasts_s;
+            vec![
+                ("to", busiest.to.to_string()),
+                ("used", busiest.used.to_string()),
+                ("dead", busiest.time_wait.to_string()),
+                ("ports", busiest.ports.to_string()),
+                ("least", format!("{least:.1}")),
+                ("most", format!("{most:.1}")),
+                ("until", busiest.exhausted_after_s.map_or_else(for_ever, |after_s| format!("{after_s:.0} s"))),
+            ]
         }
         Problem::FewPorts { first, last } => vec![("first", first.to_string()), ("last", last.to_string())],
         Problem::StrictReversePath { interface } => vec![("interface", interface.clone())],
@@ -118,13 +131,17 @@ pub(super) fn title_row(problem: &Problem) -> Row {
             "The NAT forgets a silent UDP mapping after about {seconds} s.",
             "NAT 在大约 {seconds} 秒没有报文之后就忘记 UDP 映射。",
         ],
-        Problem::SmallMtu { .. } => [
+        Problem::SmallMtu { is_silent: true, .. } => [
+            "Packets of more than {path} bytes vanish on the way, and no router says so; WireGuard's usual 1420 bytes inside need 1480.",
+            "超过 {path} 字节的报文在途中消失,而且没有路由器告知;WireGuard 常用的内层 1420 字节需要 1480 字节。",
+        ],
+        Problem::SmallMtu { is_silent: false, .. } => [
             "Packets of at most {path} bytes get through; WireGuard's usual 1420 bytes inside need 1480 or more.",
             "路径上最多只能通过 {path} 字节的报文;WireGuard 常用的内层 1420 字节需要 1480 字节以上。",
         ],
-        Problem::TimeWaitPressure { .. } => [
-            "{sockets} TCP sockets are in TIME_WAIT, of {ports} local ports (tcp_tw_reuse is {reuse}).",
-            "{ports} 个本地端口中有 {sockets} 个 TCP 套接字处于 TIME_WAIT(tcp_tw_reuse 为 {reuse})。",
+        Problem::TimeWaitPressure(_) => [
+            "{to} holds {used} of {ports} local ports, {dead} in TIME_WAIT, which lasts {least} to {most} s here; at the present rate the ports last {until}.",
+            "{to} 占用了 {ports} 个本地端口中的 {used} 个,其中 {dead} 个处于 TIME_WAIT(在本内核上持续 {least} 到 {most} 秒);按目前的速率,端口还够用:{until}。",
         ],
         Problem::FewPorts { .. } => ["Local ports are only {first} to {last}.", "本地端口范围只有 {first} 到 {last}。"],
         Problem::StrictReversePath { interface: _ } => [
@@ -228,9 +245,13 @@ pub(super) fn remedy_row(problem: &Problem) -> Row {
             "Set MTU = {inside} in WireGuard's interface (20 less if peers are reached over IPv6).",
             "在 WireGuard 接口里设置 MTU = {inside}(如果通过 IPv6 连接对端,再减 20)。",
         ],
-        Problem::TimeWaitPressure { .. } => [
-            "`sysctl -w net.ipv4.tcp_tw_reuse=1`, more ports (`net.ipv4.ip_local_port_range`), or connections that are kept open.",
-            "`sysctl -w net.ipv4.tcp_tw_reuse=1`,扩大端口范围(`net.ipv4.ip_local_port_range`),或使用长连接。",
+        Problem::TimeWaitPressure(Busiest { reused_after_s: None, .. }) => [
+            "`sysctl -w net.ipv4.tcp_tw_reuse=1`, more ports (`net.ipv4.ip_local_port_range`), or connections that are kept open; how much each helps: `pinhole timewait forecast --to {to}`.",
+            "`sysctl -w net.ipv4.tcp_tw_reuse=1`,扩大端口范围(`net.ipv4.ip_local_port_range`),或使用长连接;各有多大作用见 `pinhole timewait forecast --to {to}`。",
+        ],
+        Problem::TimeWaitPressure(Busiest { reused_after_s: Some(_), .. }) => [
+            "tcp_tw_reuse is on, so dead connections do not hold ports for long: keep connections open, or take more ports; how much each helps: `pinhole timewait forecast --to {to}`.",
+            "tcp_tw_reuse 已经打开,死连接不会长时间占用端口:请使用长连接,或扩大端口范围;各有多大作用见 `pinhole timewait forecast --to {to}`。",
         ],
         Problem::FewPorts { .. } => [
             "Take the usual range: `sysctl -w net.ipv4.ip_local_port_range='32768 60999'`.",

@@ -60,6 +60,7 @@ fn everything_else_has_a_text_in_every_language() {
         PublicPort::OpenFilter,
         PublicPort::Mapping(Protocol::Pcp),
         PublicPort::Punch,
+        PublicPort::MappingAndPunch(Protocol::Pcp),
         PublicPort::MappingThenPunch(Protocol::Upnp),
         PublicPort::ByHand,
         PublicPort::Relay,

@@ -1,6 +1,7 @@
 //! Everything but problems: techniques, obstacles, kinds of NAT, headings.
 
 use super::super::facts::{Allocation, Dependence};
+use super::super::kinds::{Kind, Share};
 use super::super::layers::Owner;
 use super::super::pair::{Callee, Fix, Obstacle, Outcome, Way, Who};
 use super::super::problem::Severity;
@@ -45,11 +46,13 @@ pub enum Word {
     NoServers,
     NoAnswer,
     NotMeasured,
+    ForEver,
+    AtMost,
 }
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::Unknown,
         Self::Way,
         Self::ThisHost,
@@ -84,6 +87,8 @@ impl Word {
         Self::NoServers,
         Self::NoAnswer,
         Self::NotMeasured,
+        Self::ForEver,
+        Self::AtMost,
     ];
 
     /// The text.
@@ -123,6 +128,8 @@ impl Word {
             Self::NoServers => ["no STUN server was asked", "没有询问 STUN 服务器"],
             Self::NoAnswer => ["no STUN server answers", "STUN 服务器都没有应答"],
             Self::NotMeasured => ["not measured", "未测量"],
+            Self::ForEver => ["for ever", "一直"],
+            Self::AtMost => ["at most", "至多"],
         })
     }
 }
@@ -252,6 +259,10 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
         PublicPort::Punch => {
             ["by hole punching: one held open from inside is open to everyone", "打洞:从里面保持打开的端口对所有人开放"]
         }
+        PublicPort::MappingAndPunch(_) => [
+            "the router maps one, and the NAT behind it lets strangers in: public while it is held open from inside",
+            "路由器可以映射,外面那层 NAT 也放行陌生来源:只要从里面保持打开就是公网端口",
+        ],
         PublicPort::MappingThenPunch(_) => [
             "the router maps one, but another NAT is behind it: it is public only if that NAT lets strangers in",
             "路由器可以映射,但外面还有一层 NAT:只有那层放行陌生来源时才是公网端口",
@@ -268,7 +279,9 @@ pub const fn port(port: PublicPort, lang: Lang) -> &'static str {
 /// The protocol that maps, if one does.
 pub const fn who_maps(port: PublicPort) -> Option<&'static str> {
     match port {
-        PublicPort::Mapping(protocol) | PublicPort::MappingThenPunch(protocol) => Some(protocol.name()),
+        PublicPort::Mapping(protocol)
+        | PublicPort::MappingAndPunch(protocol)
+        | PublicPort::MappingThenPunch(protocol) => Some(protocol.name()),
         PublicPort::Already
         | PublicPort::OpenFilter
         | PublicPort::Punch
@@ -295,6 +308,27 @@ pub const fn dependence(dependence: Dependence, lang: Lang) -> &'static str {
         Dependence::AddressDependent => ["address-dependent", "与目的地址有关"],
         Dependence::AddressAndPortDependent => ["address-and-port-dependent", "与目的地址和端口有关"],
     })
+}
+
+/// Which NAT of RFC 3489 that is, with the number that consoles and many programs give it, if that is certain.
+pub const fn number(kind: &Kind) -> Option<&'static str> {
+    use Dependence::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
+    match (kind.mapping.exactly(), kind.filtering.exactly()) {
+        (Some(EndpointIndependent), Some(EndpointIndependent)) => Some("full cone, NAT1"),
+        (Some(EndpointIndependent), Some(AddressDependent)) => Some("restricted cone, NAT2"),
+        (Some(EndpointIndependent), Some(AddressAndPortDependent)) => Some("port-restricted cone, NAT3"),
+        (Some(EndpointIndependent), None) | (None, _) => None,
+        (Some(AddressDependent | AddressAndPortDependent), _) => Some("symmetric, NAT4"),
+    }
+}
+
+/// On what the mappings or the filter of one NAT depend.
+pub fn share(share: Share, lang: Lang) -> String {
+    match share {
+        Share::Unknown => Word::Unknown.text(lang).to_owned(),
+        Share::AtMost(most) => format!("{} {}", Word::AtMost.text(lang), dependence(most, lang)),
+        Share::Exactly(value) => dependence(value, lang).to_owned(),
+    }
 }
 
 /// How ports are chosen.

@@ -42,8 +42,8 @@ fn a_counter_is_recognised_with_others_between_lost_packets_and_its_end() {
 }
 
 #[test]
-fn random_ports_are_of_all_of_a_block_or_of_two() {
-    for seed in 0..200 {
+fn random_ports_are_of_all_of_a_block_or_of_a_few() {
+    for seed in 0..2_000 {
         let mut rng = Rng::from_seed(seed);
         let mut from = |first: u64, count: u64| (first + rng.below(count)) as u16;
         let all: Vec<u16> = (0..24).map(|_| from(1_024, 64_512)).collect();
@@ -52,6 +52,11 @@ fn random_ports_are_of_all_of_a_block_or_of_two() {
         assert!(matches!(allocation(one), Some(Allocation::Block { runs }) if runs.len() == 1), "seed {seed}");
         let two: Vec<u16> = (0..24).map(|n| from(if n < 16 { 10_240 } else { 51_200 }, 512)).collect();
         assert!(matches!(allocation(two), Some(Allocation::Block { runs }) if runs.len() == 2), "seed {seed}");
+        let few: Vec<u16> = (0..24).map(|n| from([10_240, 51_200, 30_208, 2_048][n / 7], 512)).collect();
+        assert!(matches!(allocation(few), Some(Allocation::Block { runs }) if runs.len() == 4), "seed {seed}");
+        // Of a handful, chance makes runs.
+        let handful: Vec<u16> = (0..6).map(|_| from(1_024, 64_512)).collect();
+        assert!(!matches!(allocation(handful), Some(Allocation::Block { runs }) if runs.len() > 2), "seed {seed}");
     }
 }
 

@@ -1,4 +1,4 @@
-use pinhole_sansio::conformance;
+use pinhole_sansio::{Instant, Machine, conformance};
 
 use super::super::Protocol;
 use super::*;

@@ -1,12 +1,14 @@
-//! A client of PCP (RFC 6887): ports that lead inside, and whether the server still knows them.
+//! PCP (RFC 6887) for the [client](super::client): ports that lead inside, and whether the server still knows them.
+//!
+//! Over IPv6 the same messages open pinholes in a firewall: the port outside is the port inside.
 
 mod message;
 
 use core::net::{IpAddr, SocketAddr};
-use std::collections::VecDeque;
 
-use pinhole_sansio::{Deadline, Duration, Instant, Machine, Rng};
+use pinhole_sansio::{Duration, Rng};
 
+use super::client::{self, Answer};
 pub use message::{Nonce, Refusal, Reply, Request, Response, announcement};
 
 /// Servers listen here (RFC 6887 §19.2), as gateways of NAT-PMP do.
@@ -20,193 +22,78 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1_024);
 const JITTER: f64 = 0.1;
 
 /// What happens to the client.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Time has passed.
-    Timeout,
-    /// Ask this, for so long.
-    Ask {
-        /// What.
-        request: Request,
-        /// How long to wait for an answer, all repetitions together.
-        patience: Duration,
-    },
-    /// A datagram came: an answer, or an announcement to all hosts.
-    Datagram {
-        /// From here.
-        from: SocketAddr,
-        /// With this in it.
-        bytes: Vec<u8>,
-    },
-    /// The kernel says that nobody listens at the server.
-    Unreachable,
-}
-
-/// What the client wants done or known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send this to the server.
-    Transmit {
-        /// To here.
-        to: SocketAddr,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
-    /// The request has ended.
-    Done(Result<Reply, Failure>),
-    /// The server has lost its table: what was mapped must be mapped again (§8.5).
-    Restarted,
-}
-
+pub type Input = client::Input<Request>;
+/// What it wants done or known.
+pub type Output = client::Output<Reply, Refused>;
 /// Why a request came to nothing.
+pub type Failure = client::Failure<Refused>;
+/// The machine.
+pub type Client = client::Client<Dialect>;
+
+/// A server refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nobody answered in time, or nobody listens.
-    NoAnswer,
-    /// The server refuses.
-    Refused {
-        /// Why.
-        refusal: Refusal,
-        /// It will refuse for so many seconds.
-        lifetime: u32,
-    },
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// It will refuse for so many seconds.
+    pub lifetime: u32,
 }
 
-/// The client's timers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The request is due to be sent again, or given up.
-    Retransmission,
-}
-
-/// The machine. See the [module](self).
+/// How PCP says it.
 #[derive(Clone, Debug)]
-pub struct Client {
-    server: SocketAddr,
+pub struct Dialect {
+    /// The address from which requests leave.
     own: IpAddr,
     rng: Rng,
-    asked: Option<Asked>,
-    epoch: Option<Epoch>,
-    outputs: VecDeque<Output>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    request: Request,
     wait: Duration,
-    next: Instant,
-    until: Instant,
-}
-
-/// The server's clock when it was last heard.
-#[derive(Clone, Copy, Debug)]
-struct Epoch {
-    server: u32,
-    ours: Instant,
 }
 
 impl Client {
     /// A client of the server at this address, usually of port [`PORT`]; `own` is the address from which requests leave.
     /// Waits are drawn from `seed`.
     pub fn new(server: SocketAddr, own: IpAddr, seed: u64) -> Self {
-        let rng = Rng::from_seed(seed);
-        Self { server, own, rng, asked: None, epoch: None, outputs: VecDeque::new() }
-    }
-
-    fn pass(&mut self, now: Instant) {
-        let Some(asked) = &mut self.asked else { return };
-        if now >= asked.until {
-            return self.end(Err(Failure::NoAnswer));
-        }
-        if now >= asked.next {
-            let bytes = asked.request.bytes(self.own);
-            let jitter = (self.rng.unit() * 2.0 - 1.0) * JITTER;
-            asked.wait = if asked.wait.is_zero() {
-                FIRST_WAIT.mul_f64(1.0 + jitter)
-            } else {
-                asked.wait.mul_f64(2.0 + jitter).min(LONGEST_WAIT)
-            };
-            asked.next = now + asked.wait;
-            self.outputs.push_back(Output::Transmit { to: self.server, bytes });
-        }
-    }
-
-    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        if from != self.server {
-            return;
-        }
-        let response = self.asked.and_then(|asked| asked.request.response(bytes));
-        let Some(response) = response else {
-            if let Some(epoch) = announcement(bytes) {
-                self.note(now, epoch);
-            }
-            return;
-        };
-        match response.result {
-            Ok(reply) => {
-                self.note(now, response.epoch);
-                self.end(Ok(reply));
-            }
-            Err((refusal, lifetime)) => self.end(Err(Failure::Refused { refusal, lifetime })),
-        }
-    }
-
-    fn note(&mut self, now: Instant, server: u32) {
-        let before = self.epoch.replace(Epoch { server, ours: now });
-        if before.is_some_and(|before| before.is_lost(now, server)) {
-            self.outputs.push_back(Output::Restarted);
-        }
-    }
-
-    fn end(&mut self, result: Result<Reply, Failure>) {
-        self.asked = None;
-        self.outputs.push_back(Output::Done(result));
+        Self::with(server, Dialect { own, rng: Rng::from_seed(seed), wait: Duration::ZERO })
     }
 }
 
-impl Epoch {
+impl client::Dialect for Dialect {
+    type Request = Request;
+    type Reply = Reply;
+    type Refusal = Refused;
+
+    fn bytes(&self, request: &Request) -> Vec<u8> {
+        request.bytes(self.own)
+    }
+
+    fn answer(&self, request: &Request, bytes: &[u8]) -> Option<Answer<Reply, Refused>> {
+        let Response { epoch, result } = request.response(bytes)?;
+        Some(match result {
+            Ok(reply) => Answer::Reply { reply, epoch },
+            Err((refusal, lifetime)) => Answer::Refusal(Refused { refusal, lifetime }),
+        })
+    }
+
+    fn announcement(&self, bytes: &[u8]) -> Option<u32> {
+        announcement(bytes)
+    }
+
+    fn wait(&mut self, sent: u32) -> Option<Duration> {
+        let jitter = (self.rng.unit() * 2.0 - 1.0) * JITTER;
+        self.wait = match sent {
+            1 => FIRST_WAIT.mul_f64(1.0 + jitter),
+            _ => self.wait.mul_f64(2.0 + jitter).min(LONGEST_WAIT),
+        };
+        Some(self.wait)
+    }
+
     /// §8.5: a clock that went back, or that went by 1/16 and two seconds faster or slower than ours, was set anew.
-    fn is_lost(self, now: Instant, server: u32) -> bool {
-        if server.saturating_add(1) < self.server {
+    fn is_lost(&self, before: u32, passed: Duration, epoch: u32) -> bool {
+        if epoch.saturating_add(1) < before {
             return true;
         }
-        let ours = now.since(self.ours).as_secs();
-        let theirs = u64::from(server.saturating_sub(self.server));
+        let ours = passed.as_secs();
+        let theirs = u64::from(epoch.saturating_sub(before));
         ours + 2 < theirs - theirs / 16 || theirs + 2 < ours - ours / 16
-    }
-}
-
-impl Machine for Client {
-    type Input = Input;
-    type Output = Output;
-    type Why = Why;
-
-    fn timeout() -> Input {
-        Input::Timeout
-    }
-
-    fn handle_input(&mut self, now: Instant, input: Input) {
-        match input {
-            Input::Timeout => self.pass(now),
-            Input::Ask { request, patience } => {
-                if self.asked.is_some() {
-                    self.end(Err(Failure::NoAnswer));
-                }
-                self.asked = Some(Asked { request, wait: Duration::ZERO, next: now, until: now + patience });
-                self.pass(now);
-            }
-            Input::Datagram { from, bytes } => self.receive(now, from, &bytes),
-            Input::Unreachable if self.asked.is_some() => self.end(Err(Failure::NoAnswer)),
-            Input::Unreachable => {}
-        }
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    fn poll_timeout(&self) -> Option<Deadline<Why>> {
-        self.asked.map(|asked| Deadline::new(asked.next.min(asked.until), Why::Retransmission))
     }
 }
 

@@ -1,6 +1,6 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use pinhole_sansio::conformance;
+use pinhole_sansio::{Instant, Machine, conformance};
 
 use super::super::Protocol;
 use super::*;
@@ -68,6 +68,30 @@ fn a_request_is_that_of_libtorrent_to_the_byte() {
 }
 
 #[test]
+fn over_ipv6_the_clients_own_address_and_any_are_asked_with_and_an_answer_comes_through_the_same_interface() {
+    let own: IpAddr = "2001:db8:77::10".parse().expect("an address");
+    let nonce = NONCE;
+    let suggested = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 35_000);
+    let map = Request::Map { nonce, protocol: Protocol::Udp, internal: 35_000, suggested, lifetime: 120 };
+    // As RFC 6887 §7.1 and §11.1 have it.
+    let expected = "0201000000000078 20010db8007700000000000000000010 861489e3df886514223bec26 11000000 88b8 88b8
+                    00000000000000000000000000000000";
+    assert_eq!(map.bytes(own), hex(expected));
+    let through = |scope| SocketAddr::V6(core::net::SocketAddrV6::new("fe80::1".parse().expect("one"), PORT, 0, scope));
+    let mut client = Client::new(through(3), own, 1);
+    client.handle_input(Instant::EPOCH, Input::Ask { request: map, patience: Duration::from_secs(9) });
+    conformance::drain(&mut client);
+    let mut bytes = response(0, NONCE, 17, 35_000);
+    bytes[42..44].copy_from_slice(&35_000u16.to_be_bytes());
+    bytes[44..].copy_from_slice(&Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10).octets());
+    client.handle_input(Instant::EPOCH, Input::Datagram { from: through(4), bytes: bytes.clone() });
+    assert_eq!(conformance::drain(&mut client), [], "another interface is another router");
+    client.handle_input(Instant::EPOCH, Input::Datagram { from: through(3), bytes });
+    let mapped = Reply::Mapped { internal: 35_000, external: SocketAddr::new(own, 35_000), lifetime: 120 };
+    assert_eq!(conformance::drain(&mut client), [Output::Done(Ok(mapped))]);
+}
+
+#[test]
 fn replies_are_read_in_both_families() {
     let external = "198.51.100.1:54321".parse().expect("an endpoint");
     let mapped = Reply::Mapped { internal: 35_000, external, lifetime: 120 };
@@ -84,7 +108,7 @@ fn replies_are_read_in_both_families() {
 fn refusals_are_told_apart_and_say_for_how_long() {
     for code in 1..=14 {
         let refusal = Refusal::of(code).expect("a refusal");
-        let failure = Failure::Refused { refusal, lifetime: 120 };
+        let failure = Failure::Refused(Refused { refusal, lifetime: 120 });
         assert_eq!(answered(MAP, &response(code, NONCE, 6, 35_000)), [Output::Done(Err(failure))], "{code}");
     }
     assert_eq!((Refusal::of(12), Refusal::of(14)), (Some(Refusal::AddressMismatch), Some(Refusal::Other(14))));
@@ -93,7 +117,7 @@ fn refusals_are_told_apart_and_say_for_how_long() {
 #[test]
 fn a_gateway_of_nat_pmp_alone_is_recognised() {
     // The answer that makes libtorrent fall back.
-    let failure = Failure::Refused { refusal: Refusal::UnsupportedVersion, lifetime: 0 };
+    let failure = Failure::Refused(Refused { refusal: Refusal::UnsupportedVersion, lifetime: 0 });
     assert_eq!(answered(MAP, &hex("00 81 0001 00000009")), [Output::Done(Err(failure))]);
 }
 

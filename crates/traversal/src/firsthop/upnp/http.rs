@@ -70,16 +70,23 @@ pub(super) fn parse(bytes: &[u8], closed: bool) -> Progress {
     }
 }
 
+/// A host as it stands in a request: which interface leads there is nobody else's business (RFC 6874 §1).
+fn named(host: SocketAddr) -> SocketAddr {
+    SocketAddr::new(host.ip(), host.port())
+}
+
 /// A GET request.
 pub(super) fn get(host: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: {AGENT}\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nUser-Agent: {AGENT}\r\n\r\n", named(host))
+        .into_bytes()
 }
 
 /// A POST request that calls `action`.
 pub(super) fn post(host: SocketAddr, path: &str, action: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: {AGENT}\r\nContent-Type: text/xml; \
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nUser-Agent: {AGENT}\r\nContent-Type: text/xml; \
          charset=\"utf-8\"\r\nSOAPAction: \"{action}\"\r\nContent-Length: {}\r\n\r\n{body}",
+        named(host),
         body.len()
     )
     .into_bytes()

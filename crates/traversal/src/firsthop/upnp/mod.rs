@@ -7,7 +7,10 @@
 //! The default gateway is believed at once, another device only if that one is silent; whoever answers is called only at the
 //! address that it answered from.
 //!
-//! Not here: events, IPv6 pinholes (WANIPv6FirewallControl), remote hosts.
+//! Pinholes of IPv6 (WANIPv6FirewallControl) are those of the same gateway, described over IPv4, and called over IPv6: a gateway
+//! opens one only for who asks from that address.
+//!
+//! Not here: events, searches over IPv6, remote hosts.
 
 pub mod http;
 mod soap;
@@ -15,14 +18,14 @@ mod ssdp;
 mod xml;
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
 use pinhole_sansio::{Deadline, Duration, Instant, Machine};
 
 use super::Protocol;
 use http::Progress;
-use soap::{Call, Lease, Returned, Service};
+use soap::{Call, Lease, Pinhole, Returned, Service};
 use ssdp::Location;
 pub use ssdp::MULTICAST;
 use xml::Element;
@@ -65,6 +68,26 @@ pub enum Request {
         /// And this port outside.
         external: u16,
     },
+    /// A pinhole in the gateway's IPv6 firewall, for everybody.
+    Open {
+        /// The gateway's address; its port is that of the description.
+        gateway: SocketAddrV6,
+        /// Of this protocol.
+        protocol: Protocol,
+        /// To this address of ours, from which the gateway is called.
+        client: Ipv6Addr,
+        /// And this port.
+        port: u16,
+        /// Seconds, one at least.
+        lifetime: u32,
+    },
+    /// The end of a pinhole.
+    Close {
+        /// The gateway's address; its port is that of the description.
+        gateway: SocketAddrV6,
+        /// The number that it was given.
+        id: u16,
+    },
 }
 
 /// What came back.
@@ -81,6 +104,13 @@ pub enum Reply {
     },
     /// The mapping is gone.
     Unmapped,
+    /// A pinhole.
+    Opened {
+        /// The number by which it is closed.
+        id: u16,
+    },
+    /// The pinhole is gone.
+    Closed,
 }
 
 /// Why a request came to nothing.
@@ -88,6 +118,8 @@ pub enum Reply {
 pub enum Failure {
     /// No Internet gateway answers.
     NoGateway,
+    /// One answers, and has no control of an IPv6 firewall.
+    NoFirewall,
     /// One answers, and then does not say what it should.
     Broken,
     /// It refuses.
@@ -188,6 +220,8 @@ pub struct Client {
 struct Known {
     location: Location,
     service: Service,
+    /// What opens pinholes, and where.
+    firewall: Option<(Location, Service)>,
 }
 
 #[derive(Clone, Debug)]
@@ -296,12 +330,26 @@ impl Client {
     }
 
     fn call(&mut self, now: Instant, call: Call, calls: u32) {
-        let Some(Known { location, service }) = &self.known else { return };
+        let (Some(known), Some(asked)) = (&self.known, &self.asked) else { return };
+        let (location, service, over) = match asked.request {
+            Request::Open { gateway, .. } | Request::Close { gateway, .. } => {
+                let Some((location, service)) = &known.firewall else { return self.end(Err(Failure::NoFirewall)) };
+                (location, service, Some(gateway))
+            }
+            Request::ExternalAddress | Request::Map { .. } | Request::Unmap { .. } => {
+                (&known.location, &known.service, None)
+            }
+        };
         let call = match call {
             Call::Add(lease) if service.is_version_2() && calls == 0 => Call::AddAny(lease),
             call => call,
         };
-        let (host, path) = (location.host, location.path.clone());
+        let mut host = location.host;
+        if let Some(mut gateway) = over {
+            gateway.set_port(host.port());
+            host = gateway.into();
+        }
+        let path = location.path.clone();
         let bytes = http::post(host, &path, &call.action(service), &call.body(service));
         let exchange = self.exchange(host, bytes);
         let Some(asked) = &mut self.asked else { return };
@@ -349,12 +397,15 @@ impl Client {
             (Returned::Added(port), Call::Add(lease) | Call::AddAny(lease)) => {
                 Ok(Reply::Mapped { external: port.unwrap_or(lease.external), lifetime: lease.lifetime })
             }
+            (Returned::Deleted, Call::Close { .. }) => Ok(Reply::Closed),
             (Returned::Deleted, _) => Ok(Reply::Unmapped),
+            (Returned::Opened(id), _) => Ok(Reply::Opened { id }),
             (Returned::Fault { code, text }, _) => match other_call(&call, code) {
                 Some(call) if calls < MAX_CALLS => return self.call(now, call, calls + 1),
                 Some(_) | None => Err(Failure::Refused { code, text }),
             },
-            (Returned::Added(_), Call::ExternalAddress | Call::Delete { .. }) | (Returned::Nonsense, _) => {
+            (Returned::Added(_), Call::ExternalAddress | Call::Delete { .. } | Call::Open(_) | Call::Close { .. })
+            | (Returned::Nonsense, _) => {
                 self.known = None;
                 Err(Failure::Broken)
             }
@@ -373,9 +424,10 @@ impl Known {
         let description = Element::parse(&String::from_utf8_lossy(body));
         let base = description.find_text("URLBase").and_then(|base| location.join(base));
         let base = base.unwrap_or_else(|| location.clone());
-        Service::all(&description)
-            .into_iter()
-            .find_map(|service| Some(Self { location: base.join(&service.control)?, service }))
+        let located = |service: Service| Some((base.join(&service.control)?, service));
+        let firewall = Service::firewall(&description).and_then(located);
+        let (location, service) = Service::all(&description).into_iter().find_map(located)?;
+        Some(Self { location, service, firewall })
     }
 }
 
@@ -386,6 +438,10 @@ fn call_for(request: Request) -> Call {
             Call::Add(Lease { protocol, client, internal, external: suggested, lifetime })
         }
         Request::Unmap { protocol, external } => Call::Delete { protocol, external },
+        Request::Open { protocol, client, port, lifetime, gateway: _ } => {
+            Call::Open(Pinhole { protocol, client, port, lifetime })
+        }
+        Request::Close { id, gateway: _ } => Call::Close { id },
     }
 }
 
@@ -394,7 +450,7 @@ fn other_call(call: &Call, code: u16) -> Option<Call> {
     let (lease, any) = match call {
         Call::Add(lease) => (*lease, false),
         Call::AddAny(lease) => (*lease, true),
-        Call::ExternalAddress | Call::Delete { .. } => return None,
+        Call::ExternalAddress | Call::Delete { .. } | Call::Open(_) | Call::Close { .. } => return None,
     };
     match code {
         // Invalid action, or not implemented: a version 2 in name only.
@@ -459,6 +515,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoGateway => f.write_str("no Internet gateway answers"),
+            Self::NoFirewall => f.write_str("the gateway has no control of its IPv6 firewall"),
             Self::Broken => f.write_str("the gateway's answer makes no sense"),
             Self::Refused { code, text } => write!(f, "error {code} {text}"),
         }

@@ -1,7 +1,8 @@
-//! Calls of WANIPConnection and WANPPPConnection, versions 1 and 2 (UPnP Forum, WANIPConnection:2 Service).
+//! Calls of WANIPConnection and WANPPPConnection, versions 1 and 2 (UPnP Forum, WANIPConnection:2 Service), and of
+//! WANIPv6FirewallControl:1, which opens pinholes.
 
 use core::fmt::Write;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::Protocol;
 use super::xml::{Element, escape};
@@ -21,15 +22,23 @@ impl Service {
         const KINDS: [&str; 3] =
             [":service:WANIPConnection:2", ":service:WANIPConnection:1", ":service:WANPPPConnection:1"];
         let rank = |service: &Self| KINDS.iter().position(|kind| service.kind.ends_with(kind));
+        let mut services: Vec<Self> = Self::any(description).filter(|service| rank(service).is_some()).collect();
+        services.sort_by_key(rank);
+        services
+    }
+
+    /// The service of a description that opens pinholes.
+    pub(super) fn firewall(description: &Element) -> Option<Self> {
+        Self::any(description).find(|service| service.kind.ends_with(":service:WANIPv6FirewallControl:1"))
+    }
+
+    fn any(description: &Element) -> impl Iterator<Item = Self> {
         let service = |element: &Element| {
             let text =
                 |name: &str| element.children.iter().find(|child| child.name == name).map(|child| child.text.clone());
             Some(Self { kind: text("serviceType")?, control: text("controlURL")? })
         };
-        let elements = description.all().filter(|element| element.name == "service");
-        let mut services: Vec<Self> = elements.filter_map(service).filter(|service| rank(service).is_some()).collect();
-        services.sort_by_key(rank);
-        services
+        description.all().filter(|element| element.name == "service").filter_map(service)
     }
 
     /// Whether it can choose a port by itself.
@@ -49,6 +58,20 @@ pub(super) enum Call {
     AddAny(Lease),
     /// The end of a mapping.
     Delete { protocol: Protocol, external: u16 },
+    /// A pinhole.
+    Open(Pinhole),
+    /// The end of a pinhole.
+    Close { id: u16 },
+}
+
+/// A pinhole as it is asked for: everybody may send to this endpoint of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pinhole {
+    pub(super) protocol: Protocol,
+    pub(super) client: Ipv6Addr,
+    pub(super) port: u16,
+    /// Seconds.
+    pub(super) lifetime: u32,
 }
 
 /// A mapping as it is asked for.
@@ -69,6 +92,8 @@ impl Call {
             Self::Add(_) => "AddPortMapping",
             Self::AddAny(_) => "AddAnyPortMapping",
             Self::Delete { .. } => "DeletePortMapping",
+            Self::Open(_) => "AddPinhole",
+            Self::Close { .. } => "DeletePinhole",
         }
     }
 
@@ -96,6 +121,16 @@ impl Call {
                 ("NewExternalPort", external.to_string()),
                 ("NewProtocol", protocol.to_string()),
             ],
+            // No remote host and port 0: everybody (WANIPv6FirewallControl:1 §2.5.3).
+            Self::Open(pinhole) => vec![
+                ("RemoteHost", String::new()),
+                ("RemotePort", "0".to_owned()),
+                ("InternalClient", pinhole.client.to_string()),
+                ("InternalPort", pinhole.port.to_string()),
+                ("Protocol", pinhole.protocol.number().to_string()),
+                ("LeaseTime", pinhole.lifetime.to_string()),
+            ],
+            Self::Close { id } => vec![("UniqueID", id.to_string())],
         };
         let name = self.name();
         let mut body = format!(
@@ -118,8 +153,10 @@ pub(super) enum Returned {
     ExternalAddress(Option<IpAddr>),
     /// The mapping is there; with the port, if the gateway chose it.
     Added(Option<u16>),
-    /// The mapping is gone.
+    /// The mapping or the pinhole is gone.
     Deleted,
+    /// The pinhole is there, by this number.
+    Opened(u16),
     /// An error of UPnP.
     Fault { code: u16, text: String },
     /// No answer to this call.
@@ -145,7 +182,11 @@ impl Returned {
                 Some(port) => Self::Added(Some(port)),
                 None => Self::Nonsense,
             },
-            Call::Delete { .. } => Self::Deleted,
+            Call::Delete { .. } | Call::Close { .. } => Self::Deleted,
+            Call::Open(_) => match response.find_text("UniqueID").and_then(|text| text.parse().ok()) {
+                Some(id) => Self::Opened(id),
+                None => Self::Nonsense,
+            },
         }
     }
 }

@@ -193,6 +193,55 @@ fn a_gateway_that_is_known_is_not_searched_for_again() {
 }
 
 #[test]
+fn pinholes_are_opened_over_ipv6_at_the_gateway_that_was_found_and_closed_by_their_number() {
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    let gateway = SocketAddrV6::new(link_local, 0, 0, 3);
+    let client = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10);
+    let open = Request::Open { gateway, protocol: Protocol::Udp, client, port: 51_820, lifetime: 120 };
+    let firewall = service("WANIPv6FirewallControl:1").replace("/ctl/IPConn", "/ctl/FW6");
+    let run = |body: &str, kinds: &str, request| {
+        let mut machine = Client::new(GATEWAY);
+        machine.handle_input(Instant::EPOCH, Input::Ask { request, patience: PATIENCE });
+        machine.handle_input(Instant::EPOCH, found(GATEWAY));
+        let (mut calls, mut ended) = (Vec::new(), None);
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Transmit { .. } => {}
+                Output::Exchange { exchange, to, bytes } => {
+                    let text = String::from_utf8(bytes).expect("text");
+                    let body = if text.starts_with("GET ") { &description(kinds) } else { body };
+                    calls.push((to, text));
+                    let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    machine.handle_input(Instant::EPOCH, Input::Response { exchange, bytes: bytes.into() });
+                }
+                Output::Done(result) => ended = Some(result),
+            }
+        }
+        (calls, ended.expect("an end"))
+    };
+    let both = format!("{}{firewall}", service("WANIPConnection:1"));
+    let (calls, ended) = run(&reply("AddPinhole", "<UniqueID>7</UniqueID>"), &both, open);
+    assert_eq!(ended, Ok(Reply::Opened { id: 7 }));
+    let (to, call) = calls.last().expect("a call");
+    assert_eq!(*to, SocketAddrV6::new(link_local, 5000, 0, 3).into());
+    for part in [
+        "POST /ctl/FW6 HTTP/1.1\r\nHost: [fe80::1]:5000\r\n",
+        "<RemoteHost></RemoteHost><RemotePort>0</RemotePort><InternalClient>2001:db8:77::10</InternalClient>",
+        "<InternalPort>51820</InternalPort><Protocol>17</Protocol><LeaseTime>120</LeaseTime>",
+    ] {
+        assert!(call.contains(part), "{part} in {call}");
+    }
+    let (_, ended) = run(&reply("DeletePinhole", ""), &both, Request::Close { gateway, id: 7 });
+    assert_eq!(ended, Ok(Reply::Closed));
+    let (_, ended) = run(&fault(702), &both, open);
+    assert_eq!(ended, Err(Failure::Refused { code: 702, text: "No!".into() }));
+    let (_, ended) = run(&reply("AddPinhole", ""), &both, open);
+    assert_eq!(ended, Err(Failure::Broken), "without a number it cannot be closed");
+    let (calls, ended) = run("", &service("WANIPConnection:1"), open);
+    assert_eq!((calls.len(), ended), (1, Err(Failure::NoFirewall)));
+}
+
+#[test]
 fn what_is_broken_is_told_and_not_believed() {
     for answer in ["", "<a/>", "<s:Envelope><s:Body><u:OtherResponse/></s:Body></s:Envelope>"] {
         let result = Router::new("WANIPConnection:1", |_: &str| answer.to_owned()).run(Request::ExternalAddress);

@@ -28,6 +28,7 @@ const INSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 77);
 /// Where both ask how their NAT maps.
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 9), 3_478);
+const OTHER_SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 3_478);
 /// The first four bytes of a WireGuard packet with data, and some.
 const WIREGUARD: [u8; 32] =
     [4, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
@@ -60,6 +61,8 @@ pub struct Plan {
     pub told_after: Duration,
     /// The opener starts so much later.
     pub skew: Duration,
+    /// That mappings depend on the destination is all that is told of a NAT.
+    pub blind: bool,
     pub limits: Limits,
 }
 
@@ -72,6 +75,7 @@ impl Plan {
             loss: 0.0,
             told_after: Duration::from_millis(150),
             skew: Duration::ZERO,
+            blind: false,
             limits: Limits::default(),
         }
     }
@@ -117,12 +121,15 @@ struct Host {
 }
 
 /// What the tap saw of a packet that a host sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sent {
     pub at: Instant,
     /// 0 for the prober.
     pub host: usize,
+    /// The port that its NAT gave it; `None` if the NAT did not let it out.
+    pub seen: Option<u16>,
     pub to: SocketAddr,
+    pub bytes: Vec<u8>,
 }
 
 pub struct World {
@@ -187,25 +194,32 @@ impl World {
 
     /// Where the peer's own WireGuard is seen by the registry, and how its ports are chosen: as its own samples tell.
     fn introduce(&mut self, plan: &Plan) {
+        let mut samples = [Vec::new(), Vec::new()];
+        for number in 0..28 {
+            // As a discovery does, and a few more when there is a reason to ask for the peer.
+            self.pass(if number == 24 { Duration::from_secs(1) } else { Duration::from_millis(8) });
+            for at in [0, 1] {
+                let inside = 20_000 + self.rng.below(12_000) as u16;
+                if let Some(external) = self.map(at, inside, SERVER) {
+                    samples[at].push(Sample { at: self.now, inside, external: external.port() });
+                }
+            }
+        }
         let seen = [0, 1].map(|at| {
             let endpoint = self.map(at, OWN, SERVER).expect("the NAT maps");
-            // From another port of the server: is the endpoint the same?
-            let again = self.map(at, OWN, SocketAddrV4::new(*SERVER.ip(), 3_479)).expect("the NAT maps");
-            let samples: Vec<Sample> = (0..24u16)
-                .filter_map(|_| {
-                    self.pass(Duration::from_millis(8));
-                    let inside = 20_000 + self.rng.below(12_000) as u16;
-                    let external = self.map(at, inside, SERVER)?.port();
-                    Some(Sample { at: self.now, inside, external })
-                })
-                .collect();
-            let last = self.now;
-            let guess = if endpoint == again { Guess::Fixed } else { Guess::of(&samples, again.port()) };
-            (SocketAddr::V4(endpoint), guess, last)
+            // Towards another server: is the endpoint the same?
+            let again = self.map(at, OWN, OTHER_SERVER).expect("the NAT maps");
+            let guess = match endpoint == again {
+                true => Guess::Fixed,
+                false if plan.blind => Guess::Unknown,
+                false => Guess::of(&samples[at], again.port()),
+            };
+            (SocketAddr::V4(endpoint), guess)
         });
+        let sampled = self.now;
         self.pass(plan.told_after);
         for at in [0, 1] {
-            let guess = |(_, guess, last): &(_, Guess, Instant)| guess.clone().aged(self.now.since(*last));
+            let guess = |(_, guess): &(_, Guess)| guess.clone().aged(self.now.since(sampled));
             let (local, remote) = (guess(&seen[at]), guess(&seen[1 - at]));
             let settings = &mut self.hosts[at].settings;
             settings.local = local;
@@ -364,23 +378,25 @@ impl World {
             Via::Extra(number) => host.extras[usize::from(number)],
         };
         let packet = datagram(SocketAddrV4::new(INSIDE, port), remote, ttl, bytes);
-        self.sent.push(Sent { at: self.now, host: at, to });
         let (now, link) = (self.now, self.hosts[at].link);
-        if let Some(packet) = self.hosts[at].nat.out(now, packet) {
+        let packet = self.hosts[at].nat.out(now, packet);
+        let seen = packet.as_deref().and_then(|packet| Flow::of(packet).ok()).map(|flow| flow.src.port());
+        self.sent.push(Sent { at: now, host: at, seen, to, bytes: bytes.to_vec() });
+        if let Some(packet) = packet {
             self.core.handle_input(now, pinhole_lab::Input::Packet(link, packet));
             self.deliver();
         }
     }
 
-    /// Sends something to a host as if it came from anywhere.
-    pub fn forge(&mut self, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
-        let at = usize::from(*to.ip() == self.hosts[1].public);
-        self.arrive(at, datagram(from, to, 64, bytes));
+    /// Somebody sends something to a host's NAT, as if it came from anywhere.
+    pub fn forge(&mut self, from: SocketAddrV4, host: usize, port: u16, bytes: &[u8]) {
+        let to = SocketAddrV4::new(self.hosts[host].public, port);
+        self.arrive(host, datagram(from, to, 64, bytes));
     }
 
-    /// A datagram that arrives at a host's socket, from whom it says, past its NAT.
-    pub fn whisper(&mut self, at: usize, via: Via, from: SocketAddr, bytes: &[u8]) {
-        self.tell(at, Input::Received { via, from, bytes: bytes.to_vec() });
+    /// The ports of a host's NAT towards its peer, as an eavesdropper knows them.
+    pub fn ports(&self, host: usize) -> Vec<u16> {
+        self.sent.iter().filter(|sent| sent.host == host).filter_map(|sent| sent.seen).collect()
     }
 
     fn deliver(&mut self) {

@@ -8,7 +8,7 @@
 //! | [`text`], [`json`], [`html`] | an account for people, for machines, as a page |
 //! | [`summary`] | counts by verdict and reason |
 
-mod html;
+pub(in crate::cmd) mod html;
 mod json;
 pub(super) mod source;
 mod summary;

@@ -1,23 +1,29 @@
 //! Behaviour discovery: by UDP and TCP side by side, each family that has servers.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use pinhole_host::probe::{Door, Route, discovery};
+use pinhole_host::survey;
 use pinhole_stun::client::Transport;
+use pinhole_traversal::diagnosis::facts::Facts;
+use pinhole_traversal::diagnosis::layers::{self, Layer};
 use pinhole_traversal::discovery::{Observation, Question, Report, Settings, Verdict, is_udp_blocked};
 use serde_json::Value;
 
 use super::servers::{self, Named};
 use super::{Args, json, refused, seed, table};
+use crate::cmd::doctor::{first_hop, hops, outside};
 use crate::cmd::print;
 
 /// What was found out about one family of addresses.
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) servers: Vec<Named>,
+    /// The NATs on the way, nearest first; `None` where nobody has looked: by IPv6, or on another way than the usual one.
+    pub(super) layers: Option<Vec<Layer>>,
     pub(super) udp: Option<Report>,
     pub(super) tcp: Option<Report>,
 }
@@ -79,9 +85,20 @@ async fn find(args: &Args, route: &Route, servers: Vec<Named>) -> Result<Finding
             false => discovery::discover(route, tcp, |_| {}).await.map(Some),
         }
     };
-    let (udp, tcp) = tokio::try_join!(by_udp, by_tcp).map_err(|error| refused(args, error))?;
+    let is_usual = *route == Route::default() && !args.tcp;
+    let around = async { Ok(look_around(addresses.first().copied().filter(|_| is_usual)).await) };
+    let (udp, tcp, around) = tokio::try_join!(by_udp, by_tcp, around).map_err(|error| refused(args, error))?;
     progress.end();
-    Ok(Findings { servers, udp, tcp })
+    let layers = around.zip(udp.as_ref()).map(|(facts, udp)| layers::of(&Facts { udp: outside(udp), ..facts }));
+    Ok(Findings { servers, layers, udp, tcp })
+}
+
+/// What else shows how many NATs there are: routers on the way to `server`, and what the first one says of itself.
+async fn look_around(server: Option<SocketAddr>) -> Option<Facts> {
+    let server = server.filter(SocketAddr::is_ipv4)?.ip();
+    let ways = survey::ways([server, Ipv6Addr::LOCALHOST.into()]).ok()?;
+    let (first_hop, hops) = tokio::join!(first_hop(&ways, false, seed().ok()?), hops(Some(server)));
+    Some(Facts { default_v4: ways.v4.clone(), first_hop, hops, ..Facts::default() })
 }
 
 /// A port that another program has cannot be discovered from: what it sends in the middle would be taken for the NAT's doing.

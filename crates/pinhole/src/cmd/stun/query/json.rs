@@ -7,6 +7,7 @@ use pinhole_traversal::discovery::{
 use serde_json::{Value, json};
 
 use super::discover::Findings;
+use crate::cmd::doctor::layer;
 
 pub(super) fn findings(findings: &Findings) -> Value {
     let servers: Vec<Value> = findings
@@ -17,6 +18,7 @@ pub(super) fn findings(findings: &Findings) -> Value {
     json!({
         "servers": servers,
         "udp_blocked": findings.udp_blocked().map(|blocked| verdict(&blocked, |is| json!(is))),
+        "layers": findings.layers.as_ref().map(|layers| layers.iter().map(layer).collect::<Vec<Value>>()),
         "udp": findings.udp.as_ref().map(report),
         "tcp": findings.tcp.as_ref().map(report),
     })
@@ -62,6 +64,8 @@ fn report(report: &Report) -> Value {
             Pooling::Arbitrary => "arbitrary",
         })),
         "poisoning": verdict(&report.poisoning, |poisons| json!(poisons)),
+        "outermost_filter": verdict(&report.outermost_filter, |hops| json!(hops)),
+        "filtering_beyond": verdict(&report.filtering_beyond, dependence),
         "lifetime": verdict(&report.lifetime, lifetime),
         "stream_lifetime": verdict(&report.stream_lifetime, lifetime),
         "observations": report.observations.iter().map(observation).collect::<Vec<Value>>(),
@@ -143,6 +147,9 @@ fn question(question: &Question) -> Value {
         Question::HairpinUnasked => json!({ "kind": "hairpin", "stage": 0 }),
         Question::HairpinAddress => json!({ "kind": "hairpin", "stage": 1 }),
         Question::HairpinBoth => json!({ "kind": "hairpin", "stage": 2 }),
+        Question::Depth { hops, change } => {
+            json!({ "kind": "depth", "hops": hops, "change_ip": change.ip, "change_port": change.port })
+        }
         Question::Lifetime { silence_ms, stream } => {
             json!({ "kind": "lifetime", "silence_s": f64::from(*silence_ms) / 1_000.0, "stream": stream })
         }

@@ -1,8 +1,11 @@
 //! Findings for people: each verdict in the RFC's terms, how sure it is, and what it rests on.
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 
 use pinhole_stun::client::Transport;
+use pinhole_traversal::diagnosis::layers::Layer;
+use pinhole_traversal::diagnosis::text::{self, Lang};
 use pinhole_traversal::discovery::{Classic, Confidence, Report, Verdict};
 
 use super::ask::transport_name;
@@ -10,7 +13,7 @@ use super::discover::Findings;
 use super::servers::Named;
 
 /// Columns of the names of questions.
-const NAMES: usize = 16;
+const NAMES: usize = 18;
 
 pub(super) fn findings(findings: &Findings, all: bool) -> String {
     let mut text = String::new();
@@ -38,18 +41,24 @@ fn one(text: &mut String, findings: &Findings, report: &Report, all: bool) {
     }
     let mut table = Table { text, report, all };
     table.verdict("NAT", 1, &report.translation);
+    if report.transport == Transport::Datagram {
+        findings.layers.iter().flatten().enumerate().for_each(|(at, layer)| table.layer(at, layer));
+    }
     table.verdict("mapping", 4, &report.mapping);
     table.verdict("filtering", 3, &report.filtering);
     table.verdict("hairpinning", 3, &report.hairpin);
     table.verdict("ports", 3, &report.allocation);
     table.verdict_as("parity kept", 0, &report.parity, |keeps| yes_or_no(*keeps).into());
-    table.verdict("pooling", 0, &report.pooling);
+    table.verdict("pooling", 2, &report.pooling);
     if report.transport == Transport::Datagram {
         table.verdict_as("poisoned early", 2, &report.poisoning, |poisons| yes_or_no(*poisons).into());
+        table.verdict_as("outermost filter", 2, &report.outermost_filter, |hops| hops_away(*hops));
     }
     if report.lifetime.confidence != Confidence::Unknown || !report.lifetime.notes.is_empty() {
         table.verdict("lifetime", 3, &report.lifetime);
-        table.verdict("of a stream", 3, &report.stream_lifetime);
+        if report.transport == Transport::Datagram {
+            table.verdict("of a stream", 3, &report.stream_lifetime);
+        }
     }
     if all {
         line(text, "observations", "");
@@ -95,6 +104,19 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
+    /// Whose one of the NATs on the way is, and which NAT.
+    fn layer(&mut self, at: usize, layer: &Layer) {
+        let ip = |ip: Option<IpAddr>| ip.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
+        let likely = if layer.is_certain { "" } else { " (likely)" };
+        let name = if at == 0 { "layers" } else { "" };
+        let owner = text::owner(layer.owner, Lang::En);
+        line(self.text, name, &format!("{}. {owner}{likely} {} > {}", at + 1, ip(layer.inside), ip(layer.outside)));
+        let number = text::number(&layer.kind).map_or_else(String::new, |number| format!("; {number}"));
+        let share = |share| text::share(share, Lang::En);
+        let (mapping, filtering) = (share(layer.kind.mapping), share(layer.kind.filtering));
+        line(self.text, "", &format!("   mapping {mapping}, filtering {filtering}{number}"));
+    }
+
     /// With so many observations, unless all are wanted.
     fn verdict<T: Display>(&mut self, name: &str, shown: usize, verdict: &Verdict<T>) {
         self.verdict_as(name, shown, verdict, ToString::to_string);
@@ -127,6 +149,14 @@ impl Table<'_> {
             }
             _ => {}
         }
+    }
+}
+
+fn hops_away(hops: u8) -> String {
+    match hops {
+        0 => "this host's own".to_owned(),
+        1 => "the first hop's".to_owned(),
+        hops => format!("{hops} hops away"),
     }
 }
 

@@ -10,7 +10,6 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use pinhole_host::netlink::sock_diag::States;
 use pinhole_timewait::capacity::{self, Change, Forecast, Load, changes};
-use pinhole_timewait::claim::Rules;
 use serde_json::json;
 
 use super::groups::{Groups, Key};
@@ -105,7 +104,7 @@ fn now(args: &Args, machine: &Machine) -> Result<Now> {
         Key::In { .. } => false,
     });
     let dead = || group.iter().flat_map(|group| &group.dead).map(|&at| &sample.dead[at]);
-    let reused_after_s = reused_after_s(args, machine);
+    let reused_after_s = machine.reused_after_s(args.to.map(|peer| peer.address));
     let back_s = |dead: &Dead| {
         let age_s = sample.at_ns.saturating_sub(dead.since_ns) as f64 / 1e9;
         let left_s = dead.left_s(sample.at_ns);
@@ -119,23 +118,6 @@ fn now(args: &Args, machine: &Machine) -> Result<Now> {
     let wide = (u32::from(u16::MAX) + 1 - UNPRIVILEGED).saturating_sub(pool.reserved + pool.blocked);
     let used = group.map_or(0, |group| group.used);
     Ok(Now { taken_s, used, seen_per_s: young as f64 / SEEN_S, ports, wide, reused_after_s })
-}
-
-/// Whether `tcp_tw_reuse` gives ports away to this peer, and when.
-fn reused_after_s(args: &Args, machine: &Machine) -> Option<f64> {
-    let settings = &machine.settings;
-    let is_on = match settings.tw_reuse.unwrap_or(Rules::defaults(machine.version).tw_reuse) {
-        0 => false,
-        2 => args.to.is_some_and(|peer| peer.address.to_canonical().is_loopback()),
-        _ => true,
-    };
-    (is_on && settings.timestamps != Some(0)).then(|| reuse_delay_ms(machine) as f64 / 1000.0)
-}
-
-fn reuse_delay_ms(machine: &Machine) -> u64 {
-    let rules = Rules::defaults(machine.version);
-    let delay_ms = machine.settings.tw_reuse_delay_ms.unwrap_or(rules.tw_reuse_delay_ms);
-    Rules { tw_reuse_delay_ms: delay_ms, ..rules }.reuse_delay_ms()
 }
 
 fn text(
@@ -191,7 +173,7 @@ fn text(
         )?;
     }
     writeln!(out, "\n{}", paint.paint(Tone::Heading, "WHAT HELPS"))?;
-    for effect in changes(forecast, load, reuse_delay_ms(machine), now.wide) {
+    for effect in changes(forecast, load, machine.reuse_delay_ms(), now.wide) {
         let per_s = effect.sustainable_per_s;
         let (verdict, tone) = match effect.change {
             Change::FinTimeout => ("no help", Tone::Fading),
@@ -224,7 +206,7 @@ fn json(
     forecast: &Forecast,
 ) -> io::Result<()> {
     let finite = |number: f64| number.is_finite().then_some(number);
-    let helps = changes(forecast, load, reuse_delay_ms(machine), now.wide)
+    let helps = changes(forecast, load, machine.reuse_delay_ms(), now.wide)
         .into_iter()
         .map(|effect| json!({ "change": effect.change.to_string(), "per_s": finite(effect.sustainable_per_s) }));
     let mut whole = json!({

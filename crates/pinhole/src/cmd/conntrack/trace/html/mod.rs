@@ -246,7 +246,7 @@ const fn kind(verdict: Verdict) -> &'static str {
 }
 
 /// Text as a page may have it: nothing in it is markup.
-pub(super) struct Escaped<T>(pub(super) T);
+pub(in crate::cmd) struct Escaped<T>(pub(in crate::cmd) T);
 
 impl<T: Display> Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,5 @@
+//! Whole nodes in the simulated Internet.
+
+mod matrix;
+mod punching;
+mod scenarios;
