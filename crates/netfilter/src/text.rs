@@ -70,7 +70,7 @@ pub(crate) fn set_destination_port<A: Family>(packet: &mut [u8], headers: &Heade
 }
 
 /// Shifts the sequence number of a TCP segment, and what it acknowledges. `false` if the packet is to be dropped: it ends
-/// before its options do.
+/// before its options do, or an option is not whole.
 ///
 /// Linux does so to ICMP errors about the reply direction as well, as if they were segments, and spoils what they quote (measured on
 /// 6.18): so it is here.
@@ -101,38 +101,46 @@ pub(crate) fn adjust<A: Family>(
     if header > body.len() {
         return false;
     }
-    adjust_sack(body, header, seqadj, direction);
-    true
+    adjust_sack(body, header, seqadj, direction)
 }
 
-fn adjust_sack(body: &mut [u8], header: usize, seqadj: &Seqadj, direction: Direction) {
+/// Shifts the edges of what has arrived (`nf_ct_sack_adjust`). `false` at an option that is not whole.
+fn adjust_sack(body: &mut [u8], header: usize, seqadj: &Seqadj, direction: Direction) -> bool {
+    /// Bytes of a block.
+    const BLOCK: usize = 8;
     let mut checksum = u16::from_be_bytes([body[16], body[17]]);
     let mut at = tcp::HEADER_LEN;
-    while at + 1 < header {
-        let (kind, length) = (body[at], usize::from(body[at + 1]));
-        match kind {
+    while at < header {
+        match body[at] {
             0 => break,
             1 => {
                 at += 1;
                 continue;
             }
-            _ if length < 2 || at + length > header => break,
-            SACK => {
-                for edge in (at + 2..at + length).step_by(4).filter(|edge| edge + 4 <= at + length) {
-                    let old = u32::from_be_bytes([body[edge], body[edge + 1], body[edge + 2], body[edge + 3]]);
-                    let new = seqadj.adjust_ack(direction, old);
-                    body[edge..edge + 4].copy_from_slice(&new.to_be_bytes());
-                    // An edge may begin at an odd place, where every octet counts in the other half of a word.
-                    let [old, new] =
-                        [old, new].map(|number| if edge % 2 == 0 { number } else { number.rotate_left(8) });
-                    checksum = correct_u32(checksum, old, new);
-                }
-            }
             _ => {}
+        }
+        if at + 1 == header {
+            return false;
+        }
+        let (kind, length) = (body[at], usize::from(body[at + 1]));
+        if length < 2 || at + length > header {
+            return false;
+        }
+        let blocks = length - 2;
+        if kind == SACK && blocks >= BLOCK && blocks % BLOCK == 0 {
+            for edge in (at + 2..at + length).step_by(BLOCK / 2) {
+                let old = u32::from_be_bytes([body[edge], body[edge + 1], body[edge + 2], body[edge + 3]]);
+                let new = seqadj.adjust_ack(direction, old);
+                body[edge..edge + 4].copy_from_slice(&new.to_be_bytes());
+                // An edge may begin at an odd place, where every octet counts in the other half of a word.
+                let [old, new] = [old, new].map(|number| if edge % 2 == 0 { number } else { number.rotate_left(8) });
+                checksum = correct_u32(checksum, old, new);
+            }
+            body[16..18].copy_from_slice(&checksum.to_be_bytes());
         }
         at += length;
     }
-    body[16..18].copy_from_slice(&checksum.to_be_bytes());
+    true
 }
 
 const fn correct_u32(checksum: u16, old: u32, new: u32) -> u16 {

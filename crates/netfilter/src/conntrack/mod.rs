@@ -11,6 +11,7 @@ mod event;
 mod statistics;
 mod translate;
 
+use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 
 use pinhole_sansio::{Instant, Rng};
@@ -26,8 +27,8 @@ use crate::helper;
 use crate::nat::Dice;
 use crate::settings::{Settings, Timeouts};
 use crate::status::{CtInfo, Status};
-use crate::table::{Flow, Table};
-use crate::tuple::Address;
+use crate::table::{Extra, Flow, FlowId, Table};
+use crate::tuple::{Address, GRE};
 
 /// The flows of one address family, and all that is known of them.
 #[derive(Debug)]
@@ -130,8 +131,8 @@ impl<A: Address> Conntrack<A> {
     #[inline]
     pub(crate) fn bury(&mut self, _now: Instant) {
         while let Some(gone) = self.table.poll_expired() {
-            if gone.extra.as_ref().is_some_and(|extra| extra.helper.is_some()) {
-                self.expectations.remove_master(gone.id.into());
+            if let Some(extra) = &gone.extra {
+                self.forget(gone.id, gone.flow.protocol(), extra);
             }
             if self.listening {
                 self.push(Event { id: gone.id, happened: Happened::DESTROY, flow: gone.flow });
@@ -142,9 +143,21 @@ impl<A: Address> Conntrack<A> {
     /// Removes a flow that was never in the table, and what its first packet has announced.
     pub(crate) fn discard(&mut self, at: u32) {
         let id = self.table.id(at);
-        let (_, extra) = self.table.remove(at);
-        if extra.is_some_and(|extra| extra.helper.is_some()) {
+        let (flow, extra) = self.table.remove(at);
+        if let Some(extra) = extra {
+            self.forget(id, flow.protocol(), &extra);
+        }
+    }
+
+    /// Forgets what a flow has announced. The end of a tunnel's flow makes its master's call ids unknown, even if the flow was
+    /// never in the table (`gre_conntrack_destroy`).
+    #[cold]
+    fn forget(&mut self, id: FlowId, protocol: u8, extra: &Extra<A>) {
+        if extra.helper.is_some() {
             self.expectations.remove_master(id.into());
+        }
+        if let Some(master) = extra.master.filter(|_| protocol == GRE) {
+            self.expectations.keymap_mut().remove(master);
         }
     }
 
@@ -160,6 +173,21 @@ impl<A: Address> Conntrack<A> {
         for id in meant {
             if let Some(at) = self.table.place(id) {
                 self.table.expire(at);
+            }
+        }
+        self.bury(now);
+    }
+
+    /// Gives every flow that a listing shows another time to live from now on, as user space may (`ctnetlink_change_timeout`); one
+    /// that gets none is deleted.
+    pub fn set_timeouts(&mut self, now: Instant, mut left: impl FnMut(&Flow<A>) -> Option<Duration>) {
+        let shown = |flow: &Flow<A>| !flow.status.intersects(Status::FIXED_TIMEOUT | Status::DYING);
+        let all: Vec<_> = self.table.iter().filter(|(_, flow)| shown(flow)).map(|(id, _)| id).collect();
+        for id in all {
+            let Some(at) = self.table.place(id) else { continue };
+            match left(self.table.flow(at)) {
+                Some(left) => self.table.flow_mut(at).expires = now + left,
+                None => self.table.expire(at),
             }
         }
         self.bury(now);

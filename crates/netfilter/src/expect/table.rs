@@ -214,6 +214,15 @@ impl<A: Address> Expectations<A> {
         ids.iter().map(|&id| (id, &self.all[&id]))
     }
 
+    /// Changes what `master` has announced, but not whom it is for nor when it ends.
+    pub(crate) fn change_of_master(&mut self, master: MasterId, mut change: impl FnMut(&mut Expectation<A>)) {
+        for id in self.by_master.get(&master).map_or(&[][..], Vec::as_slice) {
+            if let Some(expectation) = self.all.get_mut(id) {
+                change(expectation);
+            }
+        }
+    }
+
     /// What flows that begin with `tuple` in `zone` meet.
     pub fn lookup(&self, zone: u16, tuple: &Tuple<A>) -> impl Iterator<Item = (ExpectId, &Expectation<A>)> {
         let (zone, tuple) = (zone, *tuple);

@@ -7,7 +7,8 @@
 //! what of its text is to be replaced because the addresses in it mean nothing on the other side, and what it does to other
 //! flows. The engine carries that out.
 //!
-//! Pure functions over bytes: no text makes a helper panic, and none makes it work longer than in proportion to its length.
+//! Pure functions over bytes: no text makes a helper panic, and none makes it work longer than in proportion to its length; SIP's
+//! that is translated, to its length times the addresses in it that change.
 //! Not here: Amanda, H.323, NetBIOS, SANE and SNMP.
 
 mod ftp;
@@ -298,7 +299,7 @@ pub struct Edit {
     /// What goes, in bytes of the payload.
     pub range: Range<usize>,
     /// What comes in its place.
-    pub text: Text,
+    pub text: Vec<u8>,
 }
 
 impl<A: Address> Outcome<A> {
@@ -323,12 +324,12 @@ impl<A: Address> Outcome<A> {
 
     /// The packet passes with one replacement.
     fn edit(range: Range<usize>, text: Text) -> Self {
-        Self { edits: vec![Edit { range, text }], ..Self::ACCEPT }
+        Self { edits: vec![Edit { range, text: text.as_bytes().to_vec() }], ..Self::ACCEPT }
     }
 
     /// By how many bytes the edits make the payload longer.
     pub fn growth(&self) -> isize {
-        self.edits.iter().map(|edit| edit.text.as_bytes().len() as isize - edit.range.len() as isize).sum()
+        self.edits.iter().map(|edit| edit.text.len() as isize - edit.range.len() as isize).sum()
     }
 
     /// The payload with the edits made.
@@ -337,7 +338,7 @@ impl<A: Address> Outcome<A> {
         let mut at = 0;
         for edit in &self.edits {
             edited.extend_from_slice(payload.get(at..edit.range.start).unwrap_or_default());
-            edited.extend_from_slice(edit.text.as_bytes());
+            edited.extend_from_slice(&edit.text);
             at = edit.range.end;
         }
         edited.extend_from_slice(payload.get(at..).unwrap_or_default());

@@ -9,7 +9,7 @@ mod message;
 
 use message::{Kind, Message};
 
-use super::{Call, Desk, Edit, Helper, Outcome, Text};
+use super::{Call, Desk, Edit, Helper, Outcome};
 use crate::expect::{ChildNat, Expectation, Policy};
 use crate::status::Direction;
 use crate::tuple::{Address, GRE, Tuple};
@@ -68,10 +68,14 @@ pub(super) fn inspect<A: Address, W: Watch>(
     let Some(segment) = call.segment() else { return Outcome::ACCEPT };
     let Some(message) = Message::parse(segment.payload()) else { return Outcome::ACCEPT };
     desk.note(|| format!("{:?} of the {}", message.kind, side(call.direction())));
-    match call.direction() {
+    let outcome = match call.direction() {
         Direction::Original => control.client_says(call, &message, desk),
         Direction::Reply => control.server_says(call, &message, desk),
+    };
+    if call.is_translated() {
+        control.name_sibling(call, desk);
     }
+    outcome
 }
 
 const fn side(direction: Direction) -> &'static str {
@@ -248,6 +252,17 @@ impl Control {
         }
     }
 
+    /// What ends when the client's direction of the tunnel begins: under NAT the server's, with the call ids that were said last,
+    /// which may be another call's by then (`pptp_nat_expected`).
+    fn name_sibling<A: Address, W: Watch>(&self, call: &Call<'_, A>, desk: &mut Desk<'_, A, W>) {
+        let back = Tuple { src_id: self.pac, dst_id: self.pns, protocol: GRE, ..call.tuples[1] };
+        desk.expectations.change_of_master(call.master, |expectation| {
+            if matches!(expectation.nat, ChildNat::Pptp { direction: Direction::Original, .. }) {
+                expectation.sibling = Some(back);
+            }
+        });
+    }
+
     /// Forgets the call's tunnel, and says what it was: two flows, or what is expected of them (`pptp_destroy_siblings`).
     fn end_tunnel<A: Address, W: Watch>(&self, call: &Call<'_, A>, desk: &mut Desk<'_, A, W>) -> [Option<Tuple<A>>; 2] {
         desk.note(|| format!("the tunnel of call {} to call {} ends", self.pns, self.pac));
@@ -280,7 +295,10 @@ impl Message<'_> {
     /// The packet with another call id in the message's body.
     fn replace<A: Address>(&self, at: usize, call_id: u16) -> Outcome<A> {
         let start = message::BODY + at;
-        Outcome { edits: vec![Edit { range: start..start + 2, text: Text::number(call_id) }], ..Outcome::ACCEPT }
+        Outcome {
+            edits: vec![Edit { range: start..start + 2, text: call_id.to_be_bytes().to_vec() }],
+            ..Outcome::ACCEPT
+        }
     }
 }
 

@@ -56,23 +56,21 @@ pub(super) fn inspect<A: Address, W: Watch>(
         return Outcome::ACCEPT;
     }
     let mut outcome = Outcome { timeout: Some(call.settings.sip_timeout), gathers: true, ..Outcome::ACCEPT };
-    let mut paper = Paper::default();
     let mut rest = 0..payload.len();
     while let Some(range) = if is_tcp { message(payload, &rest) } else { Some(rest.clone()) } {
         rest.start = range.end;
         let text = &payload[range.clone()];
         if text.len() >= SHORTEST {
-            paper.turn_to(range.start);
-            let mut reader = Reader { call, signalling, desk, text, paper: &mut paper };
+            let mut reader = Reader { call, signalling, desk, paper: Paper::new(text) };
             if reader.read() == Verdict::Drop {
                 return Outcome { timeout: outcome.timeout, ..Outcome::DROP };
             }
+            outcome.edits.extend(reader.paper.edit(range.start, text));
         }
         if rest.is_empty() {
             break;
         }
     }
-    outcome.edits = paper.finish();
     if call.is_translated() && !is_tcp && call.direction() == crate::status::Direction::Reply {
         outcome.dst_port = signalling.listens_at;
     }
@@ -93,8 +91,7 @@ struct Reader<'a, 'd, A: Address, W> {
     call: &'a Call<'a, A>,
     signalling: &'a mut Signalling,
     desk: &'a mut Desk<'d, A, W>,
-    text: &'a [u8],
-    paper: &'a mut Paper,
+    paper: Paper<'a>,
 }
 
 /// Where a stream goes.
@@ -137,12 +134,10 @@ impl Method {
 
 impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
     fn read(&mut self) -> Verdict {
-        let is_request = !starts_with(self.text, b"SIP/2.0 ");
+        let is_request = !starts_with(self.paper.text(), b"SIP/2.0 ");
         let verdict = if is_request { self.request() } else { self.response() };
         if verdict == Verdict::Accept && self.call.is_translated() {
-            // NAT does not look at what stands behind the version (`nf_nat_sip`; measured on 6.18).
-            let is_request = !starts_with(self.text, b"SIP/2.0");
-            self.paper.rewrite_headers(self.call, self.text, is_request, self.signalling.listens_at);
+            self.paper.rewrite_headers(self.call, self.signalling.listens_at);
         }
         verdict
     }
@@ -150,12 +145,13 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
     /// `process_sip_request`.
     fn request(&mut self) -> Verdict {
         let own = self.call.own();
-        let via = header::uri::<A>(self.text, Header::ViaUdp).filter(|via| via.address == own.src);
+        let via = header::uri::<A>(self.paper.text(), Header::ViaUdp).filter(|via| via.address == own.src);
         if let Some(via) = via.filter(|via| via.port != own.src_id) {
             self.signalling.listens_at = Some(via.port);
         }
-        let Some((method, len)) = Method::of(self.text) else { return Verdict::Accept };
-        let is_whole = self.text.get(len) == Some(&b' ') && self.text.get(len + 1).is_some_and(u8::is_ascii_alphabetic);
+        let text = self.paper.text();
+        let Some((method, len)) = Method::of(text) else { return Verdict::Accept };
+        let is_whole = text.get(len) == Some(&b' ') && text.get(len + 1).is_some_and(u8::is_ascii_alphabetic);
         if !is_whole {
             return Verdict::Accept;
         }
@@ -187,11 +183,11 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// `process_sip_response`.
     fn response(&mut self) -> Verdict {
-        let Some((code, _)) = header::number(self.text, b"SIP/2.0 ".len()).filter(|(code, _)| *code > 0) else {
+        let Some((code, _)) = header::number(self.paper.text(), b"SIP/2.0 ".len()).filter(|(code, _)| *code > 0) else {
             return self.drop("the response has no code");
         };
         let Some((number, digits)) = self.sequence_number() else { return self.drop("the response has no CSeq") };
-        let named = self.text.get(digits.end + 1..).and_then(Method::of);
+        let named = self.paper.text().get(digits.end + 1..).and_then(Method::of);
         let Some((method, _)) = named else { return Verdict::Accept };
         self.desk.note(|| format!("response {code} to {method:?} {number}"));
         match method {
@@ -209,8 +205,8 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// The number in CSeq, unless it is too large, and where its digits are.
     fn sequence_number(&self) -> Option<(u32, Range<usize>)> {
-        let (number, digits) = header::number_in(self.text, Header::Cseq)?;
-        (number != 0 || self.text[digits.start] == b'0').then_some((number, digits))
+        let (number, digits) = header::number_in(self.paper.text(), Header::Cseq)?;
+        (number != 0 || self.paper.text()[digits.start] == b'0').then_some((number, digits))
     }
 
     /// Calls to the host that registers itself will be expected (`process_register_request`). Nothing if it is no
@@ -220,8 +216,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         if call.status.contains(Status::EXPECTED) {
             return None;
         }
-        let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
-        let contact = Uris::new(self.text, Header::Contact).next::<A>().filter(|contact| contact.address == own.src)?;
+        let expires = header::number_in(self.paper.text(), Header::Expires).map(|(secs, _)| secs);
+        let contact =
+            Uris::new(Header::Contact).next::<A>(self.paper.text()).filter(|contact| contact.address == own.src)?;
         let protocol = self.transport(contact.range.end)?;
         let expires = match self.expires(contact.range.end) {
             Ok(own_expires) => own_expires.or(expires),
@@ -260,9 +257,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             return Verdict::Accept;
         }
         if (200..300).contains(&code) {
-            let expires = header::number_in(self.text, Header::Expires).map(|(secs, _)| secs);
-            let mut contacts = Uris::new(self.text, Header::Contact);
-            while let Some(contact) = contacts.next::<A>() {
+            let expires = header::number_in(self.paper.text(), Header::Expires).map(|(secs, _)| secs);
+            let mut contacts = Uris::new(Header::Contact);
+            while let Some(contact) = contacts.next::<A>(self.paper.text()) {
                 if contact.address != self.call.own().dst {
                     continue;
                 }
@@ -292,16 +289,18 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// The protocol of the flow, unless a contact names another.
     fn transport(&self, from: usize) -> Option<u8> {
-        let Some(at) = header::parameter(self.text, from, b"transport=") else { return Some(self.call.own().protocol) };
-        let name = &self.text[at..];
+        let Some(at) = header::parameter(self.paper.text(), from, b"transport=") else {
+            return Some(self.call.own().protocol);
+        };
+        let name = &self.paper.text()[at..];
         let named = if starts_with(name, b"TCP") { Some(TCP) } else { starts_with(name, b"UDP").then_some(UDP) };
         named.filter(|protocol| *protocol == self.call.own().protocol)
     }
 
     /// How long a contact shall be good by its own parameter, in seconds.
     fn expires(&mut self, from: usize) -> Result<Option<u32>, Verdict> {
-        let Some(at) = header::parameter(self.text, from, b"expires=") else { return Ok(None) };
-        match header::whole_number(self.text, at) {
+        let Some(at) = header::parameter(self.paper.text(), from, b"expires=") else { return Ok(None) };
+        match header::whole_number(self.paper.text(), at) {
             Some(secs) => Ok(Some(secs)),
             None => Err(self.drop("a contact has an expiry that is no number")),
         }
@@ -309,41 +308,44 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
 
     /// The streams that a message describes will be expected (`process_sdp`).
     fn streams(&mut self) -> Verdict {
-        let Some(description) = sdp::parse::<A>(self.text) else { return Verdict::Accept };
+        let Some(start) = sdp::start(self.paper.text()) else { return Verdict::Accept };
+        let session = sdp::place::<A>(self.paper.text(), start, b"c=").map(|place| place.address);
         // Streams that are not in use leave the address as it is, and still have it written everywhere.
-        let mut last = description.connection.as_ref().map(|place| place.address);
-        for media in &description.media {
-            let place = media.connection.as_ref().or(description.connection.as_ref());
-            let Some(place) = place else { return self.drop("a stream has no address") };
-            let Some(seen) = self.stream(place.address, media) else { return Verdict::Drop };
-            if let Some(own) = media.connection.as_ref().filter(|_| self.call.is_translated()) {
-                if !self.says_its_length() {
+        let (mut last, mut at) = (session, start);
+        for _ in 0..sdp::MAX_MEDIA {
+            let media = match sdp::next(self.paper.text(), at) {
+                sdp::Next::Media(media) => media,
+                sdp::Next::Wrong => return self.drop("a stream has a wrong port"),
+                sdp::Next::End => break,
+            };
+            at = media.range.start;
+            let own = sdp::place::<A>(self.paper.text(), at, b"c=").map(|place| place.address);
+            let Some(address) = own.or(session) else { return self.drop("a stream has no address") };
+            let Some(seen) = self.stream(address, &media) else { return Verdict::Drop };
+            if own.is_some() && self.call.is_translated() {
+                if !self.paper.address(at, b"c=", seen) {
+                    return self.drop("a stream's address is not found any more");
+                }
+                if !self.paper.write_length() {
                     return self.drop("a stream's address changes, and the length of the description is not said");
                 }
-                self.paper.address(own.range.clone(), seen);
             }
             last = Some(seen);
         }
-        if description.ends_wrong {
-            return self.drop("a stream has a wrong port");
-        }
         let Some(seen) = last.filter(|_| self.call.is_translated()) else { return Verdict::Accept };
-        let Some(owner) = &description.owner else { return self.drop("the description has no owner to translate") };
-        for place in [Some(owner), description.connection.as_ref()].into_iter().flatten() {
-            self.paper.address(place.range.clone(), seen);
+        if !self.paper.address(start, b"o=", seen) {
+            return self.drop("the description has no owner to translate");
         }
-        let Some((len, digits)) = header::number_in(self.text, Header::ContentLength) else {
+        // Not all have one.
+        let _ = self.paper.address(start, b"c=", seen);
+        if !self.paper.write_length() {
             return self.drop("the length of the description is not said, and it changes");
-        };
-        let becomes = self.paper.len_from(description.start, self.text.len());
-        if len as usize != becomes {
-            self.paper.number(digits, becomes);
         }
         Verdict::Accept
     }
 
     /// Expects RTP and RTCP of a stream; says which address stands for it on the other side (`set_expected_rtp_rtcp`).
-    fn stream(&mut self, address: A, media: &sdp::Media<A>) -> Option<A> {
+    fn stream(&mut self, address: A, media: &sdp::Media) -> Option<A> {
         let (call, other) = (self.call, self.call.other());
         if call.settings.sip_direct_media && address != call.own().src {
             self.desk.note(|| format!("{address} is not the sender, {}: its stream is not expected", call.own().src));
@@ -352,12 +354,9 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
         let from = call.settings.sip_direct_media.then_some(other.src);
         let Route { address, port, is_direct, is_known } = self.route(from, address, media);
         let base = port & !1;
-        if is_direct {
-            if !self.says_its_length() {
-                self.drop("the stream goes straight to its host, and the length of the description is not said");
-                return None;
-            }
-            self.paper.number(media.range.clone(), base.into());
+        if is_direct && !self.paper.port(media.range.clone(), base) {
+            self.drop("the stream goes straight to its host, and the length of the description is not said");
+            return None;
         }
         if is_known {
             self.desk.note(|| "another call expects this stream already".to_owned());
@@ -385,19 +384,16 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             }
         };
         self.desk.note(|| format!("expected with its RTCP for {EXPECTED_SECS} s: {rtp}"));
-        if is_translated && lowest != base {
-            if !self.says_its_length() {
-                pair.into_iter().flatten().for_each(|id| _ = self.desk.expectations.remove(id));
-                self.drop("a stream's port changes, and the length of the description is not said");
-                return None;
-            }
-            self.paper.number(media.range.clone(), lowest.into());
+        if is_translated && lowest != base && !self.paper.port(media.range.clone(), lowest) {
+            pair.into_iter().flatten().for_each(|id| _ = self.desk.expectations.remove(id));
+            self.drop("a stream's port changes, and the length of the description is not said");
+            return None;
         }
         Some(rtp.tuple.dst)
     }
 
     /// Where a stream goes. If a call behind the same NAT has announced it, that is straight to its host.
-    fn route(&self, from: Option<A>, address: A, media: &sdp::Media<A>) -> Route<A> {
+    fn route(&self, from: Option<A>, address: A, media: &sdp::Media) -> Route<A> {
         let call = self.call;
         let of_another_call = |e: &Expectation<A>| {
             let same_helper = e.helper == Some(Helper::Sip) && e.master_protocol == call.own().protocol;
@@ -420,11 +416,6 @@ impl<A: Address, W: Watch> Reader<'_, '_, A, W> {
             }
             route = Route { address: announced.0, port: announced.1, is_direct: true, is_known: false };
         }
-    }
-
-    /// Whether there is a length that can be written anew. Linux finds out at the first change of the description.
-    fn says_its_length(&self) -> bool {
-        header::number_in(self.text, Header::ContentLength).is_some()
     }
 
     /// Both or neither. What another master expects already is as good as expected, if nothing is translated.

@@ -63,6 +63,11 @@ impl Comparer {
         Self { tolerance, renamed: BTreeMap::new() }
     }
 
+    /// Timeouts may differ by so many seconds from now on.
+    pub fn allow(&mut self, timeout_s: u32) {
+        self.tolerance.timeout_s = timeout_s;
+    }
+
     /// What differs between what was expected and what was found.
     pub fn differences(&mut self, expected: &Observed, found: &Observed) -> Vec<Difference> {
         let mut differences = Differences(Vec::new());

@@ -5,11 +5,11 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use pinhole_sansio::Instant;
-use pinhole_wire::text::Line;
 
+use super::lookup::{ends, is_of_tunnel};
 use super::{
     EntryView, Executor, ExpectationView, Family, Info, Lookup, Observed, Output, ProtocolView, Setup, Side, TcpSide,
-    TupleView,
+    TupleView, older,
 };
 use crate::conntrack::{Conntrack, Seen};
 use crate::expect::{ChildNat, Expectation};
@@ -99,10 +99,7 @@ impl Engine {
             [(dst, source), (src, src_id)]
         });
         // An entry that is not found shows itself in what comes out.
-        let of_output = || {
-            let line = Line::of(&kernel.outputs.first()?.packet).ok()?;
-            Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
-        };
+        let of_output = || ends(&kernel.outputs.first()?.packet);
         // Where zones are, another entry may have the tuple.
         let ends = match (of_entry, of_output()) {
             (Some([source, destination]), Some([from, to])) if (source.0, destination.0) != (from.0, to.0) => {
@@ -116,6 +113,20 @@ impl Engine {
         self.followed = expected;
         self.preferred = kernel.entry.as_ref().map(EntryView::place);
         self.delivered = kernel.delivered;
+    }
+
+    /// Every entry has as much left as the one of a kernel's table, and what is not there is over: a second that a kernel counts
+    /// and the engine does not is none then, however often entries age.
+    pub fn follow_table(&mut self, kernel: &[EntryView]) {
+        let now = self.now;
+        self.router.v4().set_timeouts(now, |flow| left_in(kernel, flow));
+        self.router.v6().set_timeouts(now, |flow| left_in(kernel, flow));
+    }
+
+    /// It is so long since the router was loaded.
+    pub fn wait(&mut self, until: Duration) {
+        self.now = self.now.max(BEGIN + until);
+        self.router.handle_timeout(self.now);
     }
 
     /// The router itself.
@@ -151,6 +162,15 @@ impl Engine {
             (IpAddr::V6(src), IpAddr::V6(dst)) => find(self.router.v6(), now, &named(tuple, src, dst), zone),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         })
+    }
+
+    /// The entry of a PPTP tunnel's packet; where several fit, the one that the followed kernel has found.
+    fn tunnel(&mut self, packet: &[u8]) -> Option<EntryView> {
+        let all = self.table().unwrap_or_default();
+        let found = self.lookup.tunnel(packet, &all);
+        let preferred = self.preferred.take();
+        let preferred = preferred.and_then(|place| all.into_iter().find(|entry| entry.place() == place));
+        preferred.filter(|_| found.is_some()).or(found)
     }
 
     fn expectations(&mut self) -> Vec<ExpectationView> {
@@ -195,8 +215,7 @@ impl Executor for Engine {
     }
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, EngineError> {
-        self.now = BEGIN + at;
-        self.router.handle_timeout(self.now);
+        self.wait(at);
         let told = core::mem::take(&mut self.told);
         self.router.v4().dice.tell(told.clone());
         self.router.v6().dice.tell(told);
@@ -212,7 +231,11 @@ impl Executor for Engine {
         }
         outputs.iter_mut().for_each(|output| forget_identification(&mut output.packet));
         let tuple = self.lookup.tuple(packet);
-        let entry = tuple.and_then(|tuple| self.entry(tuple));
+        let entry = match tuple {
+            Some(tuple) => self.entry(tuple),
+            None if self.expects && is_of_tunnel(packet) => self.tunnel(packet),
+            None => None,
+        };
         let expectations = self.expectations();
         // What is dropped when it is confirmed has been at the end of LOCAL_IN before, where a kernel is asked.
         let late = matches!(verdict, Verdict::Drop(Reason::Helper | Reason::Clash)) && self.delivered;
@@ -232,6 +255,13 @@ impl Executor for Engine {
         let now = self.now;
         self.router.v4().delete_all(now, |_| true);
         self.router.v6().delete_all(now, |_| true);
+        Ok(())
+    }
+
+    fn age(&mut self, seconds: u32) -> Result<(), EngineError> {
+        let now = self.now;
+        self.router.v4().set_timeouts(now, |flow| older(flow.remaining(now), seconds));
+        self.router.v6().set_timeouts(now, |flow| older(flow.remaining(now), seconds));
         Ok(())
     }
 }
@@ -275,6 +305,14 @@ fn table<A: Address>(conntrack: &Conntrack<A>, now: Instant) -> Vec<EntryView> {
     let all = conntrack.table.iter().filter(|(_, flow)| flow.status.contains(Status::CONFIRMED) && shown(flow));
     let place = |(id, flow)| conntrack.table.place(id).map(|at| view(conntrack, now, flow, at));
     all.filter_map(place).collect()
+}
+
+/// How long a flow has in such a table; nothing if it is not there.
+fn left_in<A: Address>(table: &[EntryView], flow: &Flow<A>) -> Option<Duration> {
+    let zones = [Direction::Original, Direction::Reply].map(|direction| flow.zone.in_direction(direction));
+    let place = (flow.tuple(Direction::Original).into(), zones);
+    let entry = table.iter().find(|entry| entry.place() == place)?;
+    Some(Duration::from_secs(entry.timeout_s.into()))
 }
 
 fn expectations<A: Address>(conntrack: &mut Conntrack<A>, now: Instant) -> Vec<ExpectationView> {

@@ -1,12 +1,13 @@
 //! Which entry a packet is about: the tuple under which a table finds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use core::net::IpAddr;
 
+use pinhole_wire::text::Line;
 use pinhole_wire::{Protocol, icmp, ip};
 
-use super::TupleView;
+use super::{EntryView, TupleView};
 use crate::tuple::{GRE, Tuple};
 
 /// Finds the tuple of packets, one after another: a last fragment has the ports of the first one.
@@ -14,6 +15,8 @@ use crate::tuple::{GRE, Tuple};
 pub struct Lookup {
     /// Tuples of first fragments, by what the fragments of one packet have in common.
     fragments: BTreeMap<(IpAddr, IpAddr, u8, u32), TupleView>,
+    /// The original tuples of the tunnels that have been seen.
+    tunnels: BTreeSet<TupleView>,
 }
 
 /// More fragmented packets under way than this are not remembered.
@@ -40,6 +43,42 @@ impl Lookup {
         }
         self.fragments.get(&key).copied()
     }
+
+    /// The entry of a packet of a PPTP tunnel among all of a table. The packet has only one of the two keys of its flow: where
+    /// several fit, it is the one that has not been there before, or else the first.
+    pub fn tunnel(&mut self, packet: &[u8], table: &[EntryView]) -> Option<EntryView> {
+        let (src, dst, key) = call(packet)?;
+        let fits = |tuple: &TupleView| (tuple.protocol, tuple.src, tuple.dst, tuple.dst_id) == (GRE, src, dst, key);
+        let mut fitting = table.iter().filter(|entry| fits(&entry.original) || fits(&entry.reply));
+        let new = fitting.clone().find(|entry| !self.tunnels.contains(&entry.original));
+        let found = new.or_else(|| fitting.next()).cloned();
+        self.tunnels.extend(table.iter().map(|entry| entry.original).filter(|tuple| tuple.protocol == GRE));
+        found
+    }
+}
+
+/// Whether a packet is one of a PPTP tunnel, which no tuple finds.
+pub fn is_of_tunnel(packet: &[u8]) -> bool {
+    call(packet).is_some()
+}
+
+/// From whom, to whom and to which call a packet of a PPTP tunnel is (RFC 2637 §4.1).
+fn call(packet: &[u8]) -> Option<(IpAddr, IpAddr, u16)> {
+    let view = ip::Packet::new_checked(packet).ok()?;
+    let upper = view.upper().ok().filter(|upper| upper.first && upper.protocol == Protocol::Other(GRE))?;
+    let body = packet.get(upper.offset..upper.end)?;
+    let half = |at: usize| Some(u16::from_be_bytes([*body.get(at)?, *body.get(at + 1)?]));
+    (half(0)? & 7 == 1).then_some(())?;
+    Some((view.src(), view.dst(), half(6)?))
+}
+
+/// The ends of a packet, or of a first fragment, with their ports if it has any.
+pub(super) fn ends(packet: &[u8]) -> Option<[(IpAddr, u16); 2]> {
+    if let Some(tuple) = read(packet, Quoted::No).filter(TupleView::has_ports) {
+        return Some([(tuple.src, tuple.src_id), (tuple.dst, tuple.dst_id)]);
+    }
+    let line = Line::of(packet).ok()?;
+    Some([line.src, line.dst].map(|end| (end.ip(), end.port())))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,8 @@
 //!   drop
 //! ```
 //!
+//! `age 30` takes 30 s from what all flows have left, as if it had passed, and lets no time pass: that much can be had of a kernel at once.
+//!
 //! The model: a [`Script`] is its lines ([`Item`]), so that it can be written back with other outcomes; [`Script::setup`] is
 //! the router that it wants and [`Script::steps`] what happens to it. An [`Executor`] is a router of that kind: the engine,
 //! or the kernel in a namespace. It answers every packet with an [`Observed`], which is plain data, so that two executors
@@ -39,7 +41,7 @@ pub use check::{Failure, check, fill};
 pub use compare::{Comparer, Difference, Ports, Tolerance};
 pub use engine::{Engine, EngineError};
 pub use expected::ExpectationView;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, is_of_tunnel};
 pub use observed::{Executor, Info, Observed, Output, Verdict, run};
 pub use parse::ScriptError;
 pub use setup::{Family, Setup, Side};
@@ -84,6 +86,8 @@ pub enum Item {
     Wait(Duration),
     /// `flush`: all entries are forgotten.
     Flush,
+    /// `age SECONDS`: all entries have so much less left, as [`older`] says.
+    Age(u32),
     /// `SIDE > PACKET`: a packet comes in.
     Inject(Side, Vec<u8>),
     /// What must be the outcome of the packet above.
@@ -134,6 +138,13 @@ pub struct EntryExpect {
     pub reply: Option<TupleView>,
 }
 
+/// What an entry has left that has `left` when it gets older by so many seconds; nothing if it is over. It is if less than 5 s are
+/// left: what ends at any moment is not compared.
+pub fn older(left: Duration, seconds: u32) -> Option<Duration> {
+    const LEAST: Duration = Duration::from_secs(5);
+    left.checked_sub(Duration::from_secs(seconds.into())).filter(|left| *left >= LEAST)
+}
+
 /// One thing that happens to the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step<'a> {
@@ -152,6 +163,8 @@ pub enum Event<'a> {
     Packet(Side, &'a [u8]),
     /// All entries are forgotten.
     Flush,
+    /// All entries lose so many seconds.
+    Age(u32),
 }
 
 impl Script {
@@ -164,7 +177,7 @@ impl Script {
                 Item::Address(side, net) => setup.replace_address(*side, *net),
                 Item::Route(side, net) => setup.routes.push((*side, *net)),
                 Item::Rules(family, text) => setup.rules.push((*family, text.clone())),
-                Item::Blank | Item::Wait(_) | Item::Flush | Item::Inject(..) | Item::Expect(_) => {}
+                Item::Blank | Item::Wait(_) | Item::Flush | Item::Age(_) | Item::Inject(..) | Item::Expect(_) => {}
             }
         }
         setup
@@ -182,6 +195,7 @@ impl Script {
                 }
                 Item::Inject(side, packet) => Event::Packet(*side, packet),
                 Item::Flush => Event::Flush,
+                Item::Age(seconds) => Event::Age(*seconds),
                 Item::Blank
                 | Item::Set(..)
                 | Item::Address(..)
@@ -196,7 +210,7 @@ impl Script {
 
     /// A script of packets with nothing expected, for what a generator made.
     pub fn of_packets(setup: &Setup, packets: impl IntoIterator<Item = (Duration, Side, Vec<u8>)>) -> Self {
-        let mut items: Vec<Item> = setup.items();
+        let mut items = Vec::new();
         let mut now = Duration::ZERO;
         for (at, side, packet) in packets {
             if at > now {
@@ -205,7 +219,13 @@ impl Script {
             }
             items.push(Item::Inject(side, packet));
         }
-        Self { lines: items.into_iter().map(|item| Line { number: 0, item, comment: None }).collect() }
+        Self::of_items(setup, items)
+    }
+
+    /// A script of these items behind the router.
+    pub fn of_items(setup: &Setup, items: impl IntoIterator<Item = Item>) -> Self {
+        let items = setup.items().into_iter().chain(items);
+        Self { lines: items.map(|item| Line { number: 0, item, comment: None }).collect() }
     }
 }
 

@@ -34,6 +34,12 @@ pub trait Executor {
     /// # Errors
     /// If the router itself fails.
     fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Takes so many seconds from what each entry has left; what had no more is over.
+    ///
+    /// # Errors
+    /// If the router itself fails.
+    fn age(&mut self, seconds: u32) -> Result<(), Self::Error>;
 }
 
 /// Runs a script; the outcomes are in the order of its packets.
@@ -47,6 +53,7 @@ pub fn run<E: Executor>(script: &Script, executor: &mut E) -> Result<Vec<Observe
         match step.event {
             Event::Packet(side, packet) => all.push(executor.step(step.at, side, packet)?),
             Event::Flush => executor.flush()?,
+            Event::Age(seconds) => executor.age(seconds)?,
         }
     }
     Ok(all)

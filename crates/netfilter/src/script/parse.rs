@@ -114,6 +114,7 @@ fn item(said: &str) -> Result<Item, String> {
         "address" => net().map(|(side, net)| Item::Address(side, net)),
         "route" => net().map(|(side, net)| Item::Route(side, net)),
         "flush" => alone(Item::Flush),
+        "age" => rest.parse().map(Item::Age).map_err(|_| format!("expected a number of seconds, found {rest:?}")),
         "drop" => alone(Item::Expect(Expect::Drop)),
         "delivered" => alone(Item::Expect(Expect::Delivered)),
         "info" if rest == "-" => Ok(Item::Expect(Expect::Unseen)),

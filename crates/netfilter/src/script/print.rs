@@ -38,6 +38,7 @@ impl fmt::Display for Item {
             Self::Rules(family, text) => write!(f, "rules {}\n{text}end", family.name()),
             Self::Wait(wait) => write!(f, "+{}", wait.as_micros() as f64 / 1e6),
             Self::Flush => f.write_str("flush"),
+            Self::Age(seconds) => write!(f, "age {seconds}"),
             Self::Inject(side, packet) => write!(f, "{side} > {}", text::write(packet)),
             Self::Expect(expect) => write!(f, "  {expect}"),
         }

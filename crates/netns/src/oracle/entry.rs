@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use pinhole_host::netlink::{Message, Protocol, Reply, Socket, find};
-use pinhole_netfilter::script::{EntryView, ExpectationView, ProtocolView, TcpSide, TupleView};
+use pinhole_netfilter::script::{EntryView, ExpectationView, ProtocolView, TcpSide, TupleView, older};
 use pinhole_netfilter::{Direction, Status};
 
 use super::OracleError;
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`.
 const GET: u16 = 1 << 8 | 1;
+const NEW: u16 = 1 << 8;
 const DELETE: u16 = 1 << 8 | 2;
 /// `IPCTNL_MSG_CT_GET_STATS`, and how many entries the namespace has.
 const GET_STATS: u16 = 1 << 8 | 5;
@@ -99,6 +101,24 @@ impl Entries {
         let mut all: Vec<EntryView> = replies.iter().filter_map(read).collect();
         all.sort_by_key(EntryView::place);
         Ok(all)
+    }
+
+    /// Takes so many seconds from what each entry of the namespace has left; what had no more is deleted.
+    pub(super) fn age(&mut self, seconds: u32) -> Result<(), OracleError> {
+        for entry in self.all()? {
+            let (tuple, left) = (entry.original, older(Duration::from_secs(entry.timeout_s.into()), seconds));
+            let kind = if left.is_some() { NEW } else { DELETE };
+            let message = message(kind, &tuple).nest(TUPLE_ORIGINAL, |message| write_tuple(message, &tuple));
+            let message = message.attr(ZONE, &entry.zones[0].to_be_bytes());
+            let message = left.map_or(message.clone(), |left| message.attr_be32(TIMEOUT, left.as_secs() as u32));
+            match self.socket.request(message) {
+                Ok(_) => {}
+                // It has ended meanwhile, by itself or with its master.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(OracleError::new(format!("aging {tuple}"), error)),
+            }
+        }
+        Ok(())
     }
 
     /// All that is expected in the namespace, in order.

@@ -8,9 +8,11 @@
 //! Needs the privileges of [`pinhole_host::namespace::privilege::acquire`], and from the distribution `nft`,
 //! `iptables-restore` and `ip6tables-restore` ([`missing_tools`]). Time is real: a script that waits takes that long.
 
+mod btf;
 mod entry;
 mod log;
 mod router;
+mod window;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,12 +20,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side};
+use pinhole_netfilter::script::{EntryView, Executor, Info, Lookup, Observed, Output, Setup, Side, is_of_tunnel};
 
 use pinhole_wire::{Protocol, icmp, ip, ipv4};
 
 use log::Seen;
 use router::Router;
+use window::Windows;
 
 /// The longest packet that a TUN device gives.
 const LONGEST: usize = 65_536;
@@ -35,6 +38,7 @@ const FRAGMENT: u8 = 44;
 #[derive(Debug)]
 pub struct Kernel {
     name: String,
+    watches_windows: bool,
     loaded: Option<Loaded>,
     buffer: Vec<u8>,
 }
@@ -45,6 +49,7 @@ struct Loaded {
     router: Router,
     lookup: Lookup,
     start: Instant,
+    last_step: (Duration, Duration),
     /// Packets of which some fragments wait for the others; nothing but the end of the namespace makes the kernel forget
     /// them.
     waiting: BTreeSet<(IpAddr, IpAddr, u8, u32)>,
@@ -79,10 +84,33 @@ pub fn missing_tools() -> Vec<&'static str> {
     tools.into_iter().filter(|(tool, _)| !is_there(tool)).map(|(_, words)| words).collect()
 }
 
+/// Why the windows of TCP cannot be watched here, if they cannot.
+pub fn missing_windows() -> Option<String> {
+    Windows::open().err().map(|error| error.to_string())
+}
+
 impl Kernel {
     /// A kernel without a router yet. `name` is the namespace's host name.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), loaded: None, buffer: vec![0; LONGEST] }
+        Self { name: name.to_owned(), watches_windows: false, loaded: None, buffer: vec![0; LONGEST] }
+    }
+
+    /// How long it is since the router was loaded, or forgot its entries for the next script. Its timers run in that time.
+    pub fn elapsed(&self) -> Duration {
+        self.loaded.as_ref().map_or(Duration::ZERO, |loaded| loaded.start.elapsed())
+    }
+
+    /// When, since the router was loaded, the last packet was put in, and when all was known that came of it.
+    pub fn last_step(&self) -> (Duration, Duration) {
+        self.loaded.as_ref().map_or_else(Default::default, |loaded| loaded.last_step)
+    }
+
+    /// One that shows the windows of TCP flows too: of the entry of every packet that has got to conntrack, and of an INVALID
+    /// one's if another packet of its flow has been seen before. Takes root and a kernel with BPF for netfilter; without, loading
+    /// fails.
+    #[must_use]
+    pub fn with_windows(self) -> Self {
+        Self { watches_windows: true, ..self }
     }
 }
 
@@ -95,13 +123,14 @@ impl Executor for Kernel {
             Some(loaded) if loaded.setup == *setup && loaded.waiting.is_empty() => {
                 loaded.router.flush()?;
                 (loaded.lookup, loaded.start) = (Lookup::default(), Instant::now());
+                loaded.last_step = Default::default();
             }
             _ => {
                 self.loaded = None;
-                let router = Router::make(&self.name, setup)?;
+                let router = Router::make(&self.name, setup, self.watches_windows)?;
                 let (lookup, start) = (Lookup::default(), Instant::now());
                 let (setup, waiting) = (setup.clone(), BTreeSet::new());
-                self.loaded = Some(Loaded { setup, router, lookup, start, waiting });
+                self.loaded = Some(Loaded { setup, router, lookup, start, last_step: Default::default(), waiting });
             }
         }
         Ok(())
@@ -109,11 +138,18 @@ impl Executor for Kernel {
 
     fn step(&mut self, at: Duration, from: Side, packet: &[u8]) -> Result<Observed, OracleError> {
         let not_loaded = || OracleError::new("asking the kernel", "no router has been loaded");
-        let Loaded { setup, router, lookup, start, waiting } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded { setup, router, lookup, start, last_step, waiting } =
+            self.loaded.as_mut().ok_or_else(not_loaded)?;
         let wait = at.saturating_sub(start.elapsed());
         if !wait.is_zero() {
             // A script's time is the kernel's: its timers run in no other.
             std::thread::sleep(wait);
+        }
+        let begun = start.elapsed();
+        let tuple = lookup.tuple(packet);
+        if let Some(windows) = &mut router.windows {
+            let failed = |error| OracleError::new("asking for windows", error);
+            windows.expect(tuple.as_ref()).map_err(failed)?;
         }
         router.write(from, packet);
         let mut observed = Observed::default();
@@ -137,14 +173,20 @@ impl Executor for Kernel {
                 waiting.remove(&key);
             }
         }
-        if let Some(tuple) = lookup.tuple(packet) {
+        if let Some(tuple) = tuple {
             for zone in setup.zones() {
                 observed.entry = router.entries.find(&tuple, zone)?;
                 if observed.entry.is_some() {
                     break;
                 }
             }
+        } else if setup.has_helpers() && is_of_tunnel(packet) {
+            observed.entry = lookup.tunnel(packet, &router.entries.all()?);
         }
+        if let (Some(windows), Some(entry)) = (&mut router.windows, &mut observed.entry) {
+            windows.fill(entry).map_err(|error| OracleError::new("reading windows", error))?;
+        }
+        *last_step = (begun, start.elapsed());
         if setup.has_helpers() {
             observed.expectations = router.entries.expectations()?;
         }
@@ -158,6 +200,10 @@ impl Executor for Kernel {
 
     fn flush(&mut self) -> Result<(), OracleError> {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.router.flush())
+    }
+
+    fn age(&mut self, seconds: u32) -> Result<(), OracleError> {
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.router.entries.age(seconds))
     }
 }
 

@@ -15,6 +15,7 @@ use pinhole_wire::{Protocol, icmp, ip};
 use super::OracleError;
 use super::entry::Entries;
 use super::log::{self, Log};
+use super::window::Windows;
 use crate::tun::Tun;
 
 /// What makes a Linux host a plain router that does nothing of its own accord: no reverse path filter, no limit on ICMP
@@ -33,6 +34,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/fwmark_reflect", "1"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/icmp/ratelimit", "0"),
+    ("net/ipv6/icmp/ratemask", "255"),
     ("net/ipv6/auto_flowlabels", "0"),
     ("net/ipv6/conf/all/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
@@ -51,13 +53,14 @@ const MTU: u32 = 65_535;
 pub(super) struct Router {
     pub(super) log: Log,
     pub(super) entries: Entries,
+    pub(super) windows: Option<Windows>,
     tuns: [Tun; 2],
     /// Goes last: the devices and sockets are in it.
     _namespace: Namespace,
 }
 
 impl Router {
-    pub(super) fn make(name: &str, setup: &Setup) -> Result<Self, OracleError> {
+    pub(super) fn make(name: &str, setup: &Setup, watches_windows: bool) -> Result<Self, OracleError> {
         let namespace = Namespace::create(name).map_err(|error| OracleError::new("making a namespace", error))?;
         for (setting, value) in SETTINGS {
             let failed = |error| OracleError::new(format!("setting {setting} to {value}"), error);
@@ -79,7 +82,10 @@ impl Router {
         }
         let (log, entries) =
             namespace.run(|| Ok::<_, OracleError>((Log::open()?, Entries::open()?))).map_err(enter)??;
-        Ok(Self { log, entries, tuns, _namespace: namespace })
+        let watch = |error| OracleError::new("watching windows", error);
+        let windows =
+            namespace.run(|| watches_windows.then(Windows::open).transpose()).map_err(watch)?.map_err(watch)?;
+        Ok(Self { log, entries, windows, tuns, _namespace: namespace })
     }
 
     /// Gives the router a packet. What is no packet at all is refused by the device, as a cable would lose it.

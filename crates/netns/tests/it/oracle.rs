@@ -1,14 +1,16 @@
 //! The packet scripts of `netfilter`, run on this machine's kernel.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pinhole_netfilter::script::generate::{Case, Talk, shrink};
 use pinhole_netfilter::script::{
-    Comparer, Engine, Event, Executor, Ports, Script, Setup, Side, Tolerance, check, fill, run,
+    Comparer, Difference, Engine, EntryView, Event, Executor, Item, Observed, Ports, ProtocolView, Script, Setup, Side,
+    Tolerance, check, fill, run,
 };
 use pinhole_netfilter::settings::Personality;
-use pinhole_netns::oracle::{Kernel, missing_tools};
+use pinhole_netns::oracle::{Kernel, missing_tools, missing_windows};
 
 use crate::support::skip_without_privilege;
 
@@ -105,22 +107,112 @@ fn number(name: &str, default: u64) -> u64 {
     value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// How much has been compared.
+#[derive(Debug, Default)]
+pub struct Compared {
+    pub packets: u64,
+    /// Of how many the kernel has shown the windows.
+    windows: u64,
+    /// How often flows have got older.
+    ages: u64,
+}
+
+impl Compared {
+    fn count(&mut self, observed: &Observed) {
+        let shows = |entry: &EntryView| match entry.protocol {
+            Some(ProtocolView::Tcp { sides, .. }) => sides.iter().all(|side| side.window.is_some()),
+            Some(ProtocolView::Sctp { .. }) | None => false,
+        };
+        self.packets += 1;
+        self.windows += u64::from(observed.entry.as_ref().is_some_and(shows));
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets, windows, ages } = self;
+        write!(f, "{packets} packets, of {windows} the windows of TCP too, {ages} ages of flows")
+    }
+}
+
+/// A kernel that shows windows, if that can be had here.
+pub fn kernel(name: &str) -> Kernel {
+    match missing_windows() {
+        None => Kernel::new(name).with_windows(),
+        Some(why) => {
+            eprintln!("SKIP: the windows that the kernel keeps of TCP are not compared: {why}");
+            Kernel::new(name)
+        }
+    }
+}
+
+/// What both do with a packet, the engine at the time at which the kernel has done it. What a busy machine has stopped for meanwhile,
+/// timeouts may differ by.
+fn both(
+    at: Duration,
+    side: Side,
+    packet: &[u8],
+    kernel: &mut Kernel,
+    engine: &mut Engine,
+    comparer: &mut Comparer,
+) -> (Observed, Observed) {
+    let expected = kernel.step(at, side, packet).expect("a kernel");
+    engine.follow(&expected);
+    let (begun, ended) = kernel.last_step();
+    comparer.allow(Tolerance::default().timeout_s + (ended - begun).as_secs_f64().round() as u32);
+    let found = engine.step(ended, side, packet).unwrap_or_else(|error| panic!("{error}"));
+    (expected, found)
+}
+
+/// What differs in the tables.
+fn tables_differ(kernel: &mut Kernel, engine: &mut Engine, comparer: &mut Comparer) -> Vec<Difference> {
+    let begun = kernel.elapsed();
+    let expected = kernel.table().expect("a kernel");
+    let ended = kernel.elapsed();
+    comparer.allow(Tolerance::default().timeout_s + (ended - begun).as_secs_f64().round() as u32);
+    engine.wait(ended);
+    comparer.tables(&expected, &engine.table().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Flows get older on both sides; what differs in their tables before. The engine takes over what the kernel counts then.
+fn age(seconds: u32, kernel: &mut Kernel, engine: &mut Engine, comparer: &mut Comparer) -> Vec<Difference> {
+    let differences = tables_differ(kernel, engine, comparer);
+    kernel.age(seconds).expect("a kernel");
+    engine.follow_table(&kernel.table().expect("a kernel"));
+    differences
+}
+
 /// The first packet with which the engine does something else than the kernel. Where the kernel draws a port at random, the
 /// engine is told which: it takes it only if it might have drawn it too.
-pub fn engine_differs(script: &Script, kernel: &mut Kernel, engine: &mut Engine, packets: &mut u64) -> Option<String> {
+pub fn engine_differs(
+    script: &Script,
+    kernel: &mut Kernel,
+    engine: &mut Engine,
+    compared: &mut Compared,
+) -> Option<String> {
     kernel.load(&script.setup()).expect("a kernel");
     engine.load(&script.setup()).unwrap_or_else(|error| panic!("{error}"));
     let mut comparer = Comparer::new(Tolerance::default());
     for (at, step) in script.steps().into_iter().enumerate() {
-        let Event::Packet(side, packet) = step.event else { continue };
-        let expected = kernel.step(step.at, side, packet).expect("a kernel");
-        engine.follow(&expected);
-        let found = engine.step(step.at, side, packet).unwrap_or_else(|error| panic!("{error}"));
-        *packets += 1;
-        let differences = comparer.differences(&expected, &found);
+        let differences = match step.event {
+            Event::Packet(side, packet) => {
+                let (expected, found) = both(step.at, side, packet, kernel, engine, &mut comparer);
+                compared.count(&expected);
+                comparer.differences(&expected, &found)
+            }
+            Event::Age(seconds) => {
+                compared.ages += 1;
+                age(seconds, kernel, engine, &mut comparer)
+            }
+            Event::Flush => {
+                kernel.flush().expect("a kernel");
+                engine.flush().unwrap_or_else(|error| panic!("{error}"));
+                Vec::new()
+            }
+        };
         if !differences.is_empty() {
             let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
-            return Some(format!("packet {}: {}", at + 1, all.join("; ")));
+            return Some(format!("step {}: {}", at + 1, all.join("; ")));
         }
     }
     None
@@ -132,20 +224,21 @@ fn the_engine_does_what_the_kernel_does() {
         return;
     }
     let (wanted, first) = (number(PACKETS, 20_000), number(SEED, 0));
-    let (mut kernel, mut engine) = (Kernel::new("oracle-engine"), Engine::new(Personality::V6_18, 1));
-    let (mut packets, mut seed, mut found) = (0, first, Vec::new());
-    while packets < wanted && found.len() < 5 {
+    let (mut kernel, mut engine) = (kernel("oracle-engine"), Engine::new(Personality::V6_18, 1));
+    let (mut compared, mut seed, mut found) = (Compared::default(), first, Vec::new());
+    while compared.packets < wanted && found.len() < 5 {
         let case = Case::of_seed(seed);
-        if let Some(difference) = engine_differs(&case.script(), &mut kernel, &mut engine, &mut packets) {
-            let differs = |case: &Case| engine_differs(&case.script(), &mut kernel, &mut engine, &mut 0).is_some();
-            let small = shrink(&case, differs);
-            let last = engine_differs(&small.script(), &mut kernel, &mut engine, &mut 0).unwrap_or(difference);
+        if let Some(difference) = engine_differs(&case.script(), &mut kernel, &mut engine, &mut compared) {
+            let mut differs =
+                |case: &Case| engine_differs(&case.script(), &mut kernel, &mut engine, &mut Compared::default());
+            let small = shrink(&case, |case| differs(case).is_some());
+            let last = differs(&small).unwrap_or(difference);
             found.push(format!("{SEED}={seed}: {last}\n{}", small.script()));
         }
         // Routers change every 256 seeds; a few of each are taken in turn.
         seed = seed + if wanted < 100_000 && (seed - first) % 8 == 7 { 249 } else { 1 };
     }
-    eprintln!("{packets} packets, seeds {first} to {}, {} differences", seed - 1, found.len());
+    eprintln!("{compared}, seeds {first} to {}, {} differences", seed - 1, found.len());
     assert!(found.is_empty(), "the engine differs from the kernel:\n{}", found.join("\n"));
 }
 
@@ -178,11 +271,11 @@ fn the_kernel_does_the_same_with_the_same_packets() {
 
 /// The first packet of a talk with which the engine does something else than the kernel, with the script so far; or what
 /// their tables differ in at its end.
-fn engine_differs_in(
+pub fn engine_differs_in(
     talk: &Talk,
     kernel: &mut Kernel,
     engine: &mut Engine,
-    packets: &mut u64,
+    compared: &mut Compared,
 ) -> Option<(String, Script)> {
     kernel.load(&talk.setup).unwrap_or_else(|error| panic!("{error}\n{:?}", talk.setup.rules));
     engine.load(&talk.setup).unwrap_or_else(|error| panic!("{error}"));
@@ -190,14 +283,20 @@ fn engine_differs_in(
     let (mut comparer, mut said, mut observed) = (comparer, Vec::new(), Vec::new());
     let mut differences = Vec::new();
     'talk: for &step in talk.steps() {
+        if let Some(seconds) = talk.ages(step) {
+            compared.ages += 1;
+            differences = age(seconds, kernel, engine, &mut comparer);
+            said.push(Item::Age(seconds));
+            if !differences.is_empty() {
+                break;
+            }
+        }
         for (side, packet) in hosts.speak(step) {
-            let expected = kernel.step(Duration::ZERO, side, &packet).expect("a kernel");
-            engine.follow(&expected);
-            let found = engine.step(Duration::ZERO, side, &packet).unwrap_or_else(|error| panic!("{error}"));
+            let (expected, found) = both(Duration::ZERO, side, &packet, kernel, engine, &mut comparer);
             hosts.hear(&expected.outputs);
-            *packets += 1;
+            compared.count(&expected);
             differences = comparer.differences(&expected, &found);
-            said.push((Duration::ZERO, side, packet));
+            said.push(Item::Inject(side, packet));
             observed.push(expected);
             if !differences.is_empty() {
                 break 'talk;
@@ -205,14 +304,13 @@ fn engine_differs_in(
         }
     }
     if differences.is_empty() {
-        let found = engine.table().unwrap_or_else(|error| panic!("{error}"));
-        differences = comparer.tables(&kernel.table().expect("a kernel"), &found);
+        differences = tables_differ(kernel, engine, &mut comparer);
     }
     if differences.is_empty() {
         return None;
     }
     let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    let script = fill(&Script::of_packets(&talk.setup, said), &observed, Tolerance::default());
+    let script = fill(&Script::of_items(&talk.setup, said), &observed, Tolerance::default());
     Some((all.join("; "), script))
 }
 
@@ -222,18 +320,19 @@ fn the_engine_does_what_the_kernel_does_when_hosts_answer() {
         return;
     }
     let (wanted, first) = (number(PACKETS, 6_000), number(SEED, 0));
-    let (mut kernel, mut engine) = (Kernel::new("oracle-talk"), Engine::new(Personality::V6_18, 1));
-    let (mut packets, mut seed, mut found) = (0, first, Vec::new());
-    while packets < wanted && found.len() < 5 {
+    let (mut kernel, mut engine) = (kernel("oracle-talk"), Engine::new(Personality::V6_18, 1));
+    let (mut compared, mut seed, mut found) = (Compared::default(), first, Vec::new());
+    while compared.packets < wanted && found.len() < 5 {
         let talk = Talk::of_seed(seed);
-        if let Some((difference, script)) = engine_differs_in(&talk, &mut kernel, &mut engine, &mut packets) {
-            let small = talk.shrink(|talk| engine_differs_in(talk, &mut kernel, &mut engine, &mut 0).is_some());
-            let last = engine_differs_in(&small, &mut kernel, &mut engine, &mut 0).unwrap_or((difference, script));
+        if let Some(difference) = engine_differs_in(&talk, &mut kernel, &mut engine, &mut compared) {
+            let mut differs = |talk: &Talk| engine_differs_in(talk, &mut kernel, &mut engine, &mut Compared::default());
+            let small = talk.shrink(|talk| differs(talk).is_some());
+            let last = differs(&small).unwrap_or(difference);
             found.push(format!("{SEED}={seed}: {}\n{}", last.0, last.1));
         }
         // Routers change every 32 seeds; a few of each are taken in turn.
         seed = seed + if wanted < 100_000 && (seed - first) % 8 == 7 { 25 } else { 1 };
     }
-    eprintln!("{packets} packets, seeds {first} to {}, {} differences", seed - 1, found.len());
+    eprintln!("{compared}, seeds {first} to {}, {} differences", seed - 1, found.len());
     assert!(found.is_empty(), "the engine differs from the kernel:\n{}", found.join("\n"));
 }

@@ -5,12 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pinhole_guest::Guest;
-use pinhole_netfilter::script::generate::Case;
+use pinhole_netfilter::script::generate::{Case, Talk};
 use pinhole_netfilter::script::{Engine, Script};
 use pinhole_netfilter::settings::Personality;
-use pinhole_netns::oracle::Kernel;
 
-use crate::oracle::{engine_differs, scripts_directory};
+use crate::oracle::{Compared, engine_differs, engine_differs_in, kernel, scripts_directory};
 
 /// What the rules and scripts ask of the kernel, which in the guest finds no module by itself.
 const MODULES: &[&str] = &[
@@ -73,6 +72,8 @@ const KNOWN: &[(&str, &str)] = &[("6.1", "sip-length.pkt"), ("6.12", "sip-length
 
 /// As many as emulation does in a quarter of a minute, scripts included.
 const PACKETS: u64 = 1_500;
+/// And so many of hosts that answer.
+const TALKED: u64 = 700;
 
 #[test]
 fn another_kernel_does_what_its_personality_says() {
@@ -90,26 +91,33 @@ fn another_kernel_does_what_its_personality_says() {
 fn in_the_guest() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
     let personality = Personality::of_release(&release).unwrap_or_else(|| panic!("whose is {release}?"));
-    let (mut kernel, mut engine) = (Kernel::new("other"), Engine::new(personality, 1));
-    let (mut packets, mut found) = (0, Vec::new());
+    let (mut kernel, mut engine) = (kernel("other"), Engine::new(personality, 1));
+    let (mut compared, mut found) = (Compared::default(), Vec::new());
     for path in files(Path::new(SCRIPTS)) {
         if KNOWN.contains(&(personality.name, &name(&path))) {
             continue;
         }
         let script: Script = fs::read_to_string(&path).expect("a file").parse().expect("a script");
-        let difference = engine_differs(&script, &mut kernel, &mut engine, &mut packets);
+        let difference = engine_differs(&script, &mut kernel, &mut engine, &mut compared);
         found.extend(difference.map(|difference| format!("{}: {difference}", name(&path))));
     }
     for seed in (0..).step_by(32) {
-        if packets > PACKETS {
+        if compared.packets > PACKETS {
             break;
         }
         let case = Case::of_seed(seed);
-        let difference = engine_differs(&case.script(), &mut kernel, &mut engine, &mut packets);
+        let difference = engine_differs(&case.script(), &mut kernel, &mut engine, &mut compared);
         found.extend(difference.map(|difference| format!("case {seed}: {difference}\n{}", case.script())));
     }
+    for seed in (0..).step_by(32) {
+        if compared.packets > PACKETS + TALKED {
+            break;
+        }
+        let difference = engine_differs_in(&Talk::of_seed(seed), &mut kernel, &mut engine, &mut compared);
+        found.extend(difference.map(|(difference, script)| format!("talk {seed}: {difference}\n{script}")));
+    }
     let (release, name) = (release.trim(), personality.name);
-    println!("Linux {release} as {name}: {packets} packets, {} differences", found.len());
+    println!("Linux {release} as {name}: {compared}, {} differences", found.len());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

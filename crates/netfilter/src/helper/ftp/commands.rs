@@ -2,10 +2,10 @@
 //! the numbers, strict in that a text that only begins as one of them is recognised too.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
 
-use crate::helper::text::starts_with;
+use crate::helper::text::{ipv6, starts_with};
 use crate::status::Direction;
 use crate::tuple::Address;
 
@@ -150,16 +150,13 @@ fn extended_port<A: Address>(text: &[u8], numbers: Numbers) -> Option<(usize, A,
         let (numbers, len) = octets(rest, b'.', Some(delimiter), numbers)?;
         (Ipv4Addr::from_bits(address(numbers)).into(), len)
     } else {
-        let len = rest.iter().take(MAX_IPV6_LEN + 1).position(|&byte| byte == delimiter)?;
-        (core::str::from_utf8(&rest[..len]).ok()?.parse::<Ipv6Addr>().ok()?.into(), len)
+        let len = rest.iter().position(|&byte| byte == delimiter)?;
+        (ipv6(&rest[..len])?.into(), len)
     };
     let port_at = 3 + address_len + 1;
     let (len, port) = port(text.get(port_at..)?, delimiter, numbers)?;
     Some((port_at + len, A::of(address)?, port))
 }
-
-/// The longest text of an IPv6 address: six groups and an IPv4 address.
-const MAX_IPV6_LEN: usize = 45;
 
 /// `|||port|` with any delimiter: how long it is, and the port.
 fn extended_passive(text: &[u8], numbers: Numbers) -> Option<(usize, u16)> {

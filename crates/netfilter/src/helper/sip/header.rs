@@ -2,10 +2,10 @@
 //!
 //! Ranges count from the start of the message. Nothing here allocates.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
 
-use crate::helper::text::starts_with;
+use crate::helper::text::{ipv6, starts_with};
 use crate::tuple::Address;
 
 /// The port that a URI without one means.
@@ -116,35 +116,34 @@ pub struct Uri<A> {
     pub range: Range<usize>,
 }
 
-/// The URIs of all headers of one name, one after the other.
-pub struct Uris<'a> {
-    text: &'a [u8],
+/// The URIs of all headers of one name, one after the other, in a message that may change meanwhile.
+pub struct Uris {
     header: Header,
     at: usize,
     /// Inside a header that has had one.
     inside: bool,
 }
 
-impl<'a> Uris<'a> {
-    pub fn new(text: &'a [u8], header: Header) -> Self {
-        Self { text, header, at: 0, inside: false }
+impl Uris {
+    pub fn new(header: Header) -> Self {
+        Self { header, at: 0, inside: false }
     }
 
-    /// The next one.
-    pub fn next<A: Address>(&mut self) -> Option<Uri<A>> {
+    /// The next one: behind where the one before has ended.
+    pub fn next<A: Address>(&mut self, text: &[u8]) -> Option<Uri<A>> {
         while self.inside {
-            match self.in_same_header::<A>() {
-                Some(Some(range)) => return self.found(range),
+            match self.in_same_header::<A>(text) {
+                Some(Some(range)) => return self.found(text, range),
                 // Another one of the list may be right.
                 Some(None) => {}
                 None => self.inside = false,
             }
         }
         loop {
-            match value::<A>(self.text, self.header, self.at) {
+            match value::<A>(text, self.header, self.at) {
                 Ok(Some(range)) => {
                     self.inside = true;
-                    return self.found(range);
+                    return self.found(text, range);
                 }
                 Ok(None) => return None,
                 Err(resume) => self.at = resume,
@@ -152,29 +151,24 @@ impl<'a> Uris<'a> {
         }
     }
 
-    /// Goes on so many bytes further behind.
-    pub fn skip(&mut self, bytes: usize) {
-        self.at += bytes;
-    }
-
     /// The place behind the next comma and mark of the same header: nothing if there is none, or none that is right there.
-    fn in_same_header<A: Address>(&mut self) -> Option<Option<Range<usize>>> {
+    fn in_same_header<A: Address>(&mut self, text: &[u8]) -> Option<Option<Range<usize>>> {
         let mark = self.header.mark();
-        let comma = search(self.text, self.at, b",")?;
-        let at = search(self.text, comma, mark)? + mark.len();
+        let comma = search(text, self.at, b",")?;
+        let at = search(text, comma, mark)? + mark.len();
         self.at = at;
-        Some(self.header.matched::<A>(self.text, at))
+        Some(self.header.matched::<A>(text, at))
     }
 
-    fn found<A: Address>(&mut self, range: Range<usize>) -> Option<Uri<A>> {
+    fn found<A: Address>(&mut self, text: &[u8], range: Range<usize>) -> Option<Uri<A>> {
         self.at = range.end;
-        endpoint(self.text, range.start)
+        endpoint(text, range.start)
     }
 }
 
 /// The first URI of the first header of that name.
 pub fn uri<A: Address>(text: &[u8], header: Header) -> Option<Uri<A>> {
-    Uris::new(text, header).next()
+    Uris::new(header).next(text)
 }
 
 /// Behind `user@`, if there is one before the line ends.
@@ -228,8 +222,8 @@ pub fn address<A: Address>(text: &[u8], at: usize, brackets: Brackets) -> Option
         let opens = rest.first() == Some(&b'[');
         let inner = &rest[usize::from(opens)..];
         let fits = |byte: &&u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-        let len = inner.iter().take(MAX_IPV6_LEN + 1).take_while(fits).count();
-        let address = core::str::from_utf8(&inner[..len]).ok()?.parse::<Ipv6Addr>().ok()?;
+        let len = inner.iter().take_while(fits).count();
+        let address = ipv6(&inner[..len])?;
         let closes = inner.get(len) == Some(&b']');
         if brackets == Brackets::Must && !(opens && closes) {
             return None;
@@ -238,9 +232,6 @@ pub fn address<A: Address>(text: &[u8], at: usize, brackets: Brackets) -> Option
     };
     Some((A::of(address)?, at + len))
 }
-
-/// The longest text of an IPv6 address: six groups and an IPv4 address.
-const MAX_IPV6_LEN: usize = 45;
 
 /// An IPv4 address and how long it is: zeros may lead, and no letter that could be a hexadecimal digit may follow
 /// (`in4_pton`).

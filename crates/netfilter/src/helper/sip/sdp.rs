@@ -8,7 +8,7 @@ use crate::helper::text::starts_with;
 use crate::tuple::Address;
 
 /// Streams that are looked at in one message; the kernel looks at as many as it knows kinds.
-const MAX_MEDIA: usize = 3;
+pub const MAX_MEDIA: usize = 3;
 
 /// An address in the description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,45 +19,33 @@ pub struct Place<A> {
 
 /// A stream: `m=audio 40000 RTP/AVP 0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Media<A> {
+pub struct Media {
     pub class: Class,
     pub port: u16,
     /// Where the port is.
     pub range: Range<usize>,
-    /// Its own address, if it has one.
-    pub connection: Option<Place<A>>,
 }
 
-/// What a message says of streams.
+/// What comes next of streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description<A> {
-    /// Where it begins: at `v=`.
-    pub start: usize,
-    /// Who made it: `o=`.
-    pub owner: Option<Place<A>>,
-    /// The address of streams that have none of their own: `c=`.
-    pub connection: Option<Place<A>>,
-    /// The streams that are in use, in order.
-    pub media: Vec<Media<A>>,
-    /// Whether the next stream has a port that none may have: not from 1024 to 65535.
-    pub ends_wrong: bool,
+pub enum Next {
+    /// One that is in use.
+    Media(Media),
+    /// One with a port that none may have: not from 1024 to 65535.
+    Wrong,
+    /// No more.
+    End,
 }
 
-/// The description in a message, if there is one.
-pub fn parse<A: Address>(text: &[u8]) -> Option<Description<A>> {
-    let start = line(text, 0, b"v=", None)?;
-    if !text.get(start + 2).is_some_and(u8::is_ascii_digit) {
-        return None;
-    }
-    let mut description = Description {
-        start,
-        owner: place(text, start, b"o="),
-        connection: place(text, start, b"c="),
-        media: Vec::new(),
-        ends_wrong: false,
-    };
-    let mut at = start;
-    while let Some(media) = line(text, at, b"m=", None).filter(|_| description.media.len() < MAX_MEDIA) {
+/// Where the description of a message begins: at `v=`.
+pub fn start(text: &[u8]) -> Option<usize> {
+    line(text, 0, b"v=", None).filter(|start| text.get(start + 2).is_some_and(u8::is_ascii_digit))
+}
+
+/// The next stream behind `from` that is in use.
+pub fn next(text: &[u8], from: usize) -> Next {
+    let mut at = from;
+    while let Some(media) = line(text, at, b"m=", None) {
         at = media + 2;
         let letters = text[at..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
         if text.get(at + letters) != Some(&b' ') {
@@ -71,17 +59,14 @@ pub fn parse<A: Address>(text: &[u8]) -> Option<Description<A>> {
         if port == 0 {
             continue;
         }
-        let Some(port) = u16::try_from(port).ok().filter(|port| *port >= 1_024) else {
-            description.ends_wrong = true;
-            break;
-        };
-        description.media.push(Media { class, port, range, connection: place(text, at, b"c=") });
+        let port = u16::try_from(port).ok().filter(|port| *port >= 1_024);
+        return port.map_or(Next::Wrong, |port| Next::Media(Media { class, port, range }));
     }
-    Some(description)
+    Next::End
 }
 
 /// The address on the first line of this kind behind `from` and before the next stream.
-fn place<A: Address>(text: &[u8], from: usize, kind: &[u8; 2]) -> Option<Place<A>> {
+pub fn place<A: Address>(text: &[u8], from: usize, kind: &[u8; 2]) -> Option<Place<A>> {
     let at = line(text, from, kind, Some(b"m="))? + kind.len();
     let family: &[u8] = if A::IS_V4 { b"IN IP4 " } else { b"IN IP6 " };
     let length = text[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(text.len() - at);

@@ -330,9 +330,9 @@ fn each_message_of_a_segment_is_rewritten() {
 fn headers_are_found_in_long_and_compact_form_and_continued() {
     let message =
         b"X: y\r\nm : <sip:a@10.0.0.2>,\r\n <sip:b@10.0.0.3:6000>\r\nmx: 1\r\nContact: sip:10.0.0.4\r\nl: 5\r\n";
-    let mut contacts = Uris::new(message, Header::Contact);
+    let mut contacts = Uris::new(Header::Contact);
     let mut found = Vec::new();
-    while let Some(contact) = contacts.next::<Ipv4Addr>() {
+    while let Some(contact) = contacts.next::<Ipv4Addr>(message) {
         found.push(format!("{}:{}", contact.address, contact.port));
     }
     assert_eq!(found, ["10.0.0.2:5060", "10.0.0.3:6000", "10.0.0.4:5060"]);

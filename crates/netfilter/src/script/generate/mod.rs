@@ -15,13 +15,11 @@ mod tcp;
 pub use shrink::shrink;
 pub use talk::{Hosts, Talk};
 
-use core::time::Duration;
-
 use pinhole_sansio::Rng;
 use pinhole_wire::icmp;
 use pinhole_wire::text::{Body, Content, Line, Message};
 
-use super::{Script, Setup, Side};
+use super::{Item, Script, Setup, Side};
 use flow::Flow;
 
 /// A router and packets for it.
@@ -67,11 +65,24 @@ impl Case {
         Self { setup: kind.setup(), packets }
     }
 
-    /// The case as a script, with nothing expected.
+    /// The case as a script, with nothing expected: now and then flows get older before a packet, which one that says.
     pub fn script(&self) -> Script {
-        let packets = self.packets.iter().map(|(side, packet)| (Duration::ZERO, *side, packet.clone()));
-        Script::of_packets(&self.setup, packets)
+        let age = |packet: &[u8]| {
+            let seed = packet.iter().fold(0, |hash: u64, &byte| hash.wrapping_mul(0x1_0000_01b3) ^ u64::from(byte));
+            ages(&mut Rng::from_seed(seed)).map(Item::Age)
+        };
+        let items = self
+            .packets
+            .iter()
+            .flat_map(|(side, packet)| [age(packet), Some(Item::Inject(*side, packet.clone()))].into_iter().flatten());
+        Script::of_items(&self.setup, items)
     }
+}
+
+/// By how many seconds flows get older, if they do: about as much as timeouts are, and other times.
+fn ages(rng: &mut Rng) -> Option<u32> {
+    const SECONDS: [u32; 14] = [1, 5, 9, 20, 30, 58, 61, 110, 118, 170, 290, 310, 1_000, 431_000];
+    rng.chance(0.04).then(|| SECONDS[rng.below(SECONDS.len() as u64) as usize])
 }
 
 /// An ICMP error about the last packet of a flow, from beyond the router; mostly right.

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::script::Event;
 
 #[test]
 fn the_same_seed_gives_the_same_case_and_another_another() {
@@ -16,7 +17,8 @@ fn cases_read_back_from_their_scripts() {
         let case = Case::of_seed(seed);
         let script: Script = case.script().to_string().parse().unwrap_or_else(|error| panic!("{seed}: {error}"));
         assert_eq!(script.setup(), case.setup, "{seed}");
-        assert_eq!(script.steps().len(), case.packets.len(), "{seed}");
+        let packets = script.steps().into_iter().filter(|step| matches!(step.event, Event::Packet(..)));
+        assert_eq!(packets.count(), case.packets.len(), "{seed}");
     }
 }
 

@@ -53,6 +53,11 @@ impl Talk {
         &self.steps
     }
 
+    /// By how many seconds flows get older before a step, if they do.
+    pub fn ages(&self, step: u32) -> Option<u32> {
+        super::ages(&mut Rng::from_seed(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(step) << 40)))
+    }
+
     /// The hosts, before anything is said.
     pub fn hosts(&self) -> Hosts {
         let mut rng = Rng::from_seed(self.seed ^ 0x7461_6c6b);

@@ -109,6 +109,10 @@ impl<'a> Replay<'a> {
                     self.kernel.flush()?;
                     self.engine.flush()?;
                 }
+                Some(Event::Age(seconds)) => {
+                    self.kernel.age(seconds)?;
+                    self.engine.age(seconds)?;
+                }
                 Some(Event::Packet { at, side, packet }) => self.packet(at, side, packet)?,
             }
             progress.tell(self.counts.packets, source.progress());

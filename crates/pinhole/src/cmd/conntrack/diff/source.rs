@@ -23,6 +23,8 @@ pub(super) enum Event {
     },
     /// All flows are forgotten.
     Flush,
+    /// All flows lose so many seconds.
+    Age(u32),
 }
 
 /// Where packets come from.
@@ -84,6 +86,7 @@ fn of_script(script: &Script) -> Vec<Event> {
     let event = |step: script::Step<'_>| match step.event {
         script::Event::Packet(side, packet) => Event::Packet { at: step.at, side: Some(side), packet: packet.to_vec() },
         script::Event::Flush => Event::Flush,
+        script::Event::Age(seconds) => Event::Age(seconds),
     };
     script.steps().into_iter().map(event).collect()
 }

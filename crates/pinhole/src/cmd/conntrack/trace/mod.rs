@@ -154,6 +154,10 @@ fn trace(
                 world.flush(now);
                 continue;
             }
+            Event::Age(seconds) => {
+                world.age(now, seconds);
+                continue;
+            }
         };
         // A capture may have been put together from several: time does not go back.
         now = now.max(START + at);

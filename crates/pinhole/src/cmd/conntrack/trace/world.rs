@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use ipnet::IpNet;
 use pinhole_netfilter::explain::Origin;
 use pinhole_netfilter::rules::Ruleset;
-use pinhole_netfilter::script::{Family, Script};
+use pinhole_netfilter::script::{self, Family, Script};
 use pinhole_netfilter::settings::Settings;
 use pinhole_netfilter::tuple::Address;
 use pinhole_netfilter::{Interface, InterfaceId, Router};
@@ -176,6 +176,12 @@ impl World {
     pub(super) fn flush(&mut self, now: Instant) {
         self.router.v4().delete_all(now, |_| true);
         self.router.v6().delete_all(now, |_| true);
+    }
+
+    /// Takes so many seconds from what all flows have left.
+    pub(super) fn age(&mut self, now: Instant, seconds: u32) {
+        self.router.v4().set_timeouts(now, |flow| script::older(flow.remaining(now), seconds));
+        self.router.v6().set_timeouts(now, |flow| script::older(flow.remaining(now), seconds));
     }
 
     /// Checksums are not looked at from now on.

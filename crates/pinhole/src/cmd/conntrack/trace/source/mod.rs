@@ -31,6 +31,8 @@ pub(super) enum Event {
     },
     /// All flows are forgotten.
     Flush,
+    /// All flows lose so many seconds.
+    Age(u32),
 }
 
 /// Packets, one after another.
@@ -193,6 +195,7 @@ fn of_script(script: &Script) -> Vec<Event> {
             Event::Packet { at: step.at, side: Some(side.name().to_owned()), packet: packet.to_vec() }
         }
         script::Event::Flush => Event::Flush,
+        script::Event::Age(seconds) => Event::Age(seconds),
     };
     script.steps().into_iter().map(event).collect()
 }
