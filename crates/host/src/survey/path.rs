@@ -1,4 +1,4 @@
-//! The first routers on the way out, by datagrams with a short life; [`mtu`] asks how large a packet gets through.
+//! The first routers on the way out, by datagrams with a short life; [`mtu`](super::mtu) asks how large a packet gets through.
 //!
 //! The kernel hands ICMP errors to the socket that they are about (`IP_RECVERR`, ip(7)), so no privilege is needed.
 

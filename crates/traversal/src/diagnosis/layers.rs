@@ -3,7 +3,7 @@
 //! Servers outside see all of them together. That there is more than one is seen in four ways: the first hop says that its own
 //! outside address is not the one that servers see; an address on the way belongs to carriers' NATs (100.64.0.0/10); or, which is
 //! weaker, routers beyond the first hop have private addresses, since a provider may use those without translating, or strangers
-//! are kept out somewhere beyond the first hop, which a firewall does too. Which NAT each is: [kinds](super::kinds).
+//! are kept out somewhere beyond the first hop, which a firewall does too. Which NAT each is: [kinds].
 
 use core::net::IpAddr;
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | [`run`] | one scenario from a file, simulated |
+//! | [`run`](mod@run) | one scenario from a file, simulated |
 //! | [`real`] | the same file in namespaces |
 //! | [`matrix`] | every kind of NAT against every other |
 //! | [`replay`] | one run of one cell |

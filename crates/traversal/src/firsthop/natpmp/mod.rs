@@ -1,4 +1,4 @@
-//! NAT-PMP (RFC 6886) for the [client](super::client): the gateway's outside address, and ports that lead inside.
+//! NAT-PMP (RFC 6886) for the [client]: the gateway's outside address, and ports that lead inside.
 
 mod message;
 

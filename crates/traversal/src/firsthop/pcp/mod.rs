@@ -1,4 +1,4 @@
-//! PCP (RFC 6887) for the [client](super::client): ports that lead inside, and whether the server still knows them.
+//! PCP (RFC 6887) for the [client]: ports that lead inside, and whether the server still knows them.
 //!
 //! Over IPv6 the same messages open pinholes in a firewall: the port outside is the port inside.
 
