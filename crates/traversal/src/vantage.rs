@@ -142,7 +142,7 @@ impl Vantage {
         self.look_again = (!self.servers.is_empty()).then(|| now + LOOK_AGAIN);
     }
 
-    fn drain_client(&mut self) {
+    fn drain_client(&mut self, now: Instant) {
         while let Some(output) = self.client.poll_output() {
             match output {
                 client::Output::Transmit { server, bytes, .. } => {
@@ -151,7 +151,7 @@ impl Vantage {
                 client::Output::Done { request, answer } => {
                     let Some(server) = self.asking.remove(&request) else { continue };
                     if let Ok(answer) = answer {
-                        self.on_seen(server, answer.mapped);
+                        self.on_seen(now, server, answer.mapped);
                     }
                 }
                 client::Output::Stream { .. } | client::Output::Stray { .. } => {}
@@ -159,7 +159,12 @@ impl Vantage {
         }
     }
 
-    fn on_seen(&mut self, by: SocketAddr, at: SocketAddr) {
+    fn on_seen(&mut self, now: Instant, by: SocketAddr, at: SocketAddr) {
+        if self.seen.get(&by).is_some_and(|before| *before != at) {
+            // The mapping has moved: a NAT was restarted, or is another. What others saw before is not comparable.
+            self.seen.clear();
+            self.look(now);
+        }
         self.seen.insert(by, at);
         let mapping = judge(&self.seen);
         if mapping != Mapping::Unknown && mapping != self.mapping {
@@ -199,13 +204,13 @@ impl Machine for Vantage {
             }
             Input::Servers(servers) => self.set_servers(now, servers),
             Input::LookAgain => self.look(now),
-            Input::Seen { by, at } => self.on_seen(by, at),
+            Input::Seen { by, at } => self.on_seen(now, by, at),
             Input::Received { from, bytes } => {
                 let socket = SocketId::default();
                 self.client.handle_input(now, client::Input::Datagram { socket, from, bytes });
             }
         }
-        self.drain_client();
+        self.drain_client(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {

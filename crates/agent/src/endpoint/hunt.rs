@@ -74,6 +74,11 @@ pub(super) struct Hunts {
     tasks: VecDeque<(Key, Task)>,
 }
 
+/// Whether both have to be looked for, so that neither can look.
+pub(super) fn is_hopeless(party: &Party) -> bool {
+    [&party.ours, &party.theirs].into_iter().all(|guess| guess.as_ref().is_some_and(Guess::is_hard))
+}
+
 /// Which part each plays: the one whose NAT maps anew towards everybody opens, the other looks for it. `None` where the endpoint
 /// that the registry sees is as good as any.
 pub(super) fn role(party: &Party) -> Option<Role> {

@@ -448,8 +448,10 @@ impl Agent {
         let registry = self.registry.and_then(|key| self.device_peer(&key)?.endpoint);
         let (Some(port), Some(registry)) = (port, registry) else { return false };
         let relay = SocketAddr::new(registry.ip(), port.get());
+        // The first attempt is for the direct path, unless there can be none.
+        let is_hopeless = party.as_ref().is_some_and(hunt::is_hopeless);
         let Some(link) = self.links.get_mut(&peer) else { return false };
-        if !link.offer_relay(relay) || !link.found(now, relay, role, false) {
+        if !link.offer_relay(relay) || !(is_hopeless || link.has_failed()) || !link.found(now, relay, role, false) {
             return false;
         }
         self.hunts.stop(now, peer);

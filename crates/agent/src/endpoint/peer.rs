@@ -150,6 +150,11 @@ impl Link {
         !self.is_up()
     }
 
+    /// Was an attempt in vain, and none not since?
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// Does the path lead through the relay?
     pub(crate) fn is_relayed(&self) -> bool {
         self.relayed

@@ -58,8 +58,21 @@ fn one_view_says_nothing_and_what_the_registry_sees_is_one() {
     let seen = |at| Input::Seen { by: address(REGISTRY), at: address(at) };
     vantage.handle_input(Instant::EPOCH, seen("198.51.100.1:1000"));
     assert_eq!(vantage.mapping(), Mapping::Independent);
+    let mut vantage = asked(&[ONE]);
+    assert_eq!(answer(&mut vantage, Instant::EPOCH, |_| Some("198.51.100.1:1000")), []);
     vantage.handle_input(Instant::EPOCH, seen("198.51.100.1:1001"));
     assert_eq!(conformance::drain(&mut vantage).last(), Some(&Output::Changed(Mapping::Dependent)));
+}
+
+#[test]
+fn a_nat_that_restarts_with_other_ports_does_not_pass_for_one_that_maps_anew_towards_everybody() {
+    let mut vantage = asked(&[ONE, TWO]);
+    let seen = |at| Input::Seen { by: address(REGISTRY), at: address(at) };
+    vantage.handle_input(Instant::EPOCH, seen("198.51.100.1:1000"));
+    assert_eq!(answer(&mut vantage, Instant::EPOCH, |_| Some("198.51.100.1:1000")), [Mapping::Independent]);
+    vantage.handle_input(Instant::EPOCH, seen("198.51.100.1:2000"));
+    assert_eq!(answer(&mut vantage, Instant::EPOCH, |_| Some("198.51.100.1:2000")), [], "asked again, and still so");
+    assert_eq!(vantage.mapping(), Mapping::Independent);
 }
 
 #[test]

